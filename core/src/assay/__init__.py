@@ -1,0 +1,80 @@
+"""Assay: compute kernels are assayed before they serve."""
+
+from assay.contract.candidate import Candidate, Certificate, Counters, Decision, Measurement, State, Verdict
+from assay.contract.capabilities import Accuracy, BatchSizes, BufferFlag, Capabilities, Requires
+from assay.contract.device import Device, DeviceDriver, Plan
+from assay.contract.errors import (
+    AssayError,
+    BufferRefused,
+    ConfigError,
+    DeadlineExceeded,
+    DeviceLost,
+    DeviceUnavailable,
+    ForkedRuntime,
+    InvalidInput,
+    NoImplementation,
+    OperationFailed,
+    Overloaded,
+    UnknownOperation,
+)
+from assay.contract.hooks import hookimpl
+from assay.contract.implementation import Implementation
+from assay.contract.operation import (
+    Arrays,
+    Domain,
+    Input,
+    ItemForm,
+    Items,
+    Operation,
+    Params,
+    Probe,
+    Spec,
+    Tolerance,
+)
+from assay.contract.reasons import Reason, ReasonCode
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accuracy",
+    "Arrays",
+    "AssayError",
+    "BatchSizes",
+    "BufferFlag",
+    "BufferRefused",
+    "Candidate",
+    "Capabilities",
+    "Certificate",
+    "ConfigError",
+    "Counters",
+    "DeadlineExceeded",
+    "Decision",
+    "Device",
+    "DeviceDriver",
+    "DeviceLost",
+    "DeviceUnavailable",
+    "Domain",
+    "ForkedRuntime",
+    "Implementation",
+    "Input",
+    "InvalidInput",
+    "ItemForm",
+    "Items",
+    "Measurement",
+    "NoImplementation",
+    "Operation",
+    "OperationFailed",
+    "Overloaded",
+    "Params",
+    "Plan",
+    "Probe",
+    "Reason",
+    "ReasonCode",
+    "Requires",
+    "Spec",
+    "State",
+    "Tolerance",
+    "UnknownOperation",
+    "Verdict",
+    "hookimpl",
+]

@@ -1,0 +1,1 @@
+"""The contract between programs, operations and implementations: plain data, no I/O."""
