@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace assay_kernels::ASSAY_SET {
 
@@ -24,27 +25,26 @@ char type_of(const char* format) {
     return code[0] != 0 && code[1] == 0 ? code[0] : 0;
 }
 
+std::string shape_text(int ndim, const std::size_t* shape) {
+    std::string text = "(";
+    for (int axis = 0; axis < ndim; ++axis) text += (axis ? ", " : "") + std::to_string(shape[axis]);
+    return text + (ndim == 1 ? ",)" : ")");
+}
+
 }  // namespace
 
-Array::Array(nb::handle object, const char* name, int flags) {
+Array::Array(nb::handle object, const char* name, bool writable) {
+    const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) {
-        if (PyErr_ExceptionMatches(PyExc_BufferError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
-            nb::python_error cause;  // takes the error over, and chains it
-            const bool write = (flags & PyBUF_WRITABLE) != 0;
-            nb::raise_from(cause, PyExc_ValueError, "%s: expected %s array, found one that gives no buffer", name,
-                           write ? "a writable" : "a numeric");
+        nb::python_error cause;  // takes the error over, to chain it
+        if (PyObject_CheckBuffer(object.ptr())) {
+            nb::raise_from(cause, PyExc_ValueError, "%s: expected %s array", name,
+                           writable ? "a writable" : "a numeric");
         }
-        nb::python_error cause;
         nb::raise_from(cause, PyExc_TypeError, "%s: expected a numpy.ndarray, found %s", name,
                        Py_TYPE(object.ptr())->tp_name);
     }
     type_ = type_of(view_.format);
-}
-
-Array::Array(nb::handle object, const char* name) : Array(object, name, PyBUF_STRIDES | PyBUF_FORMAT) {}
-
-Array Array::writable(nb::handle object, const char* name) {
-    return Array(object, name, PyBUF_STRIDES | PyBUF_FORMAT | PyBUF_WRITABLE);
 }
 
 std::size_t Array::elements() const {
@@ -58,13 +58,10 @@ bool Array::plain() const {
     return PyBuffer_IsContiguous(&view_, 'C') != 0;
 }
 
-nb::str Array::describe() const {
-    std::string text = std::string("dtype ") + (view_.format ? view_.format : "B") + ", shape (";
-    for (int axis = 0; axis < ndim(); ++axis) {
-        text += (axis ? ", " : "") + std::to_string(size(axis));
-    }
-    text += ndim() == 1 ? ",)" : ")";
-    return nb::str(text.c_str());
+std::string Array::describe() const {
+    std::vector<std::size_t> shape(static_cast<std::size_t>(ndim()));
+    for (int axis = 0; axis < ndim(); ++axis) shape[static_cast<std::size_t>(axis)] = size(axis);
+    return std::string("dtype ") + (view_.format ? view_.format : "B") + ", shape " + shape_text(ndim(), shape.data());
 }
 
 nb::object empty_float32(int ndim, const std::size_t* shape) {
@@ -78,6 +75,30 @@ nb::object empty_float32(int ndim, const std::size_t* shape) {
     PyObject* array = PyObject_Vectorcall(empty, args, 2, nullptr);
     if (array == nullptr) throw nb::python_error();
     return nb::steal(array);
+}
+
+Result::Result(nb::handle out, int ndim, const std::size_t* shape) : out_(nb::borrow(out)) {
+    if (!out.is_none()) {
+        view_.emplace(out, "out", true);
+        bool right = view_->type() == 'f' && view_->ndim() == ndim;
+        for (int axis = 0; right && axis < ndim; ++axis) right = view_->size(axis) == shape[axis];
+        if (!right) {
+            PyErr_Format(PyExc_ValueError, "out: expected float32, shape %s, found %s", shape_text(ndim, shape).c_str(),
+                         view_->describe().c_str());
+            throw nb::python_error();
+        }
+    }
+    if (out.is_none() || !view_->plain()) {
+        array_ = empty_float32(ndim, shape);
+        view_.emplace(array_, "result", true);
+    }
+    data_ = static_cast<float*>(view_->data());
+}
+
+nb::object Result::finish() const {
+    if (out_.is_none()) return array_;
+    if (array_.is_valid()) out_[nb::ellipsis()] = array_;
+    return out_;
 }
 
 int checked_threads(int threads) {

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
+#include <string>
 
 namespace assay_kernels::ASSAY_SET {
 
@@ -17,10 +19,8 @@ namespace nb = nanobind;
 // A view of a Python buffer, released when it goes out of scope.
 class Array {
   public:
-    // Raises TypeError, naming `name`, if `object` has no buffer.
-    Array(nb::handle object, const char* name);
-    // The same, writable; raises ValueError if it is read-only.
-    static Array writable(nb::handle object, const char* name);
+    // Raises TypeError, naming `name`, if `object` has no buffer; ValueError if it is read-only and must not be.
+    Array(nb::handle object, const char* name, bool writable = false);
     ~Array() { PyBuffer_Release(&view_); }
     Array(const Array&) = delete;
     Array& operator=(const Array&) = delete;
@@ -36,10 +36,9 @@ class Array {
     char type() const { return type_; }
     // C-contiguous and aligned to its elements: what a kernel may read as a plain C array.
     bool plain() const;
-    nb::str describe() const;  // for messages: dtype, shape
+    std::string describe() const;  // for messages: dtype and shape
 
   private:
-    Array(nb::handle object, const char* name, int flags);
     Py_buffer view_;
     char type_;
 };
@@ -51,6 +50,25 @@ nb::object empty_float32(int ndim, const std::size_t* shape);
 inline nb::object empty_float32(std::initializer_list<std::size_t> shape) {
     return empty_float32(static_cast<int>(shape.size()), shape.begin());
 }
+
+// Where a kernel writes its result: the caller's `out`, if there is one.
+class Result {
+  public:
+    // Raises ValueError if `out` isn't None nor a writable float32 array of this shape.
+    Result(nb::handle out, std::initializer_list<std::size_t> shape)
+        : Result(out, static_cast<int>(shape.size()), shape.begin()) {}
+    Result(nb::handle out, int ndim, const std::size_t* shape);
+
+    float* data() const { return data_; }  // C-contiguous
+    // What to return to the caller: `out`, filled, or the fresh array.
+    nb::object finish() const;
+
+  private:
+    nb::object out_;    // the caller's, or none
+    nb::object array_;  // fresh, unless `out` can be written in place
+    std::optional<Array> view_;
+    float* data_;
+};
 
 // The `threads` argument of every kernel; raises ValueError below 1.
 int checked_threads(int threads);
