@@ -1,5 +1,6 @@
 """Assay: compute kernels are assayed before they serve."""
 
+from assay.config import Config
 from assay.contract.candidate import Candidate, Certificate, Counters, Decision, Measurement, State, Verdict
 from assay.contract.capabilities import Accuracy, BatchSizes, BufferFlag, Capabilities, Requires
 from assay.contract.device import Device, DeviceDriver, Plan
@@ -32,6 +33,8 @@ from assay.contract.operation import (
     Tolerance,
 )
 from assay.contract.reasons import Reason, ReasonCode
+from assay.runtime import Runtime
+from assay.scheduler.bound import BoundOperation
 
 __version__ = "0.1.0"
 
@@ -40,11 +43,13 @@ __all__ = [
     "Arrays",
     "AssayError",
     "BatchSizes",
+    "BoundOperation",
     "BufferFlag",
     "BufferRefused",
     "Candidate",
     "Capabilities",
     "Certificate",
+    "Config",
     "ConfigError",
     "Counters",
     "DeadlineExceeded",
@@ -71,6 +76,7 @@ __all__ = [
     "Reason",
     "ReasonCode",
     "Requires",
+    "Runtime",
     "Spec",
     "State",
     "Tolerance",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from assay.contract.capabilities import Accuracy, BufferFlag
 
@@ -51,6 +51,7 @@ class Plan:
     memory: int = 0
 
 
+@runtime_checkable
 class DeviceDriver(Protocol):
     """Finds and opens the devices of one kind."""
 

@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     TIMED_OUT = "timed_out"
     QUARANTINED = "quarantined"
     UNPROVEN = "unproven"
+    REPROVED = "reproved"
     OUTRANKED = "outranked"
     VETOED = "vetoed"
     PREFERRED = "preferred"

@@ -1,0 +1,1 @@
+"""From offers to plans: funnel, terms, proof and its worker, ledger, ranking."""

@@ -1,0 +1,175 @@
+"""A loaded implementation under its plan: serves one request, or one block of items."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from assay.contract.device import Plan
+from assay.contract.errors import AssayError
+from assay.contract.implementation import Implementation
+from assay.contract.operation import Array, Arrays, Items, Operation, Params, Spec
+from assay.negotiation.domain import CompiledDomain
+from assay.negotiation.target import resolve
+
+
+class BadResult(AssayError):
+    """A kernel returned something that is no result of its operation."""
+
+
+class Kernel:
+    """A loaded implementation under its plan.
+
+    Raises:
+        Exception: Whatever importing or opening the implementation raises.
+    """
+
+    def __init__(self, op: Operation[..., Any], implementation: Implementation, plan: Plan) -> None:
+        self.op = op
+        self.implementation = implementation
+        self.plan = plan
+        self.capabilities = implementation.capabilities
+        self.domain = CompiledDomain(op, implementation.capabilities)
+        self.call: Callable[..., Any]
+        if implementation.kernel is not None:
+            self.call = resolve(implementation.kernel)
+        else:
+            assert implementation.opener is not None
+            self.call = resolve(implementation.opener)(plan.device, plan)
+            if not callable(self.call):
+                raise TypeError(
+                    f"{implementation.id}: its opener returned {self.call!r}, which is not callable"
+                )
+        self.whole = self.capabilities.form == "whole"
+        self.gives_out = self.capabilities.writes_out or (not self.whole and _takes_out(self.call))
+        # What an opener returned has one owner at a time; nothing but that one kernel waits on this.
+        self.turn: contextlib.AbstractContextManager[Any] | None = None
+        if implementation.opener is not None and not self.capabilities.thread_safe:
+            self.turn = threading.Lock()
+
+    def serve(self, inputs: Arrays, params: Params, spec: Spec, out: Array | None = None) -> Array:
+        """The answer to one request, whose inputs are as the kernel wants them.
+
+        With ``out``, a C-contiguous array of the spec, the answer may be written there.
+
+        Raises:
+            BadResult: The kernel returned something else.
+            Exception: Whatever the kernel raises.
+        """
+        if self.whole:
+            return self._whole(inputs, params, spec, out)
+        items = self.split(inputs, params, out)
+        self.run_items(
+            items, params if self.op.items is None else self.item_params(inputs, params), spec.dtype
+        )
+        return items.result()
+
+    def _whole(self, inputs: Arrays, params: Params, spec: Spec, out: Array | None) -> Array:
+        keywords = self.op.keywords(inputs, params)
+        if self.gives_out:
+            keywords["out"] = out if out is not None else np.empty(spec.shape, spec.dtype)
+        positional = inputs[: len(self.op.required)]
+        if self.turn is None:
+            result = self.call(*positional, **keywords)
+        else:
+            with self.turn:
+                result = self.call(*positional, **keywords)
+        check_result(result, spec.shape, spec.dtype)
+        if self.gives_out and result is not keywords["out"]:
+            self._check_same(result, keywords["out"])
+        return result  # type: ignore[no-any-return]  # checked above
+
+    def split(self, inputs: Arrays, params: Params, out: Array | None = None) -> Items:
+        """A request cut into the items that this kernel takes."""
+        assert self.op.items is not None
+        return self.op.items.split(inputs, params, item_shape=self.capabilities.item_shape, out=out)
+
+    def item_params(self, inputs: Arrays, params: Params) -> Params:
+        """The parameters as an item kernel gets them."""
+        assert self.op.items is not None
+        return params if self.op.items.params is None else self.op.items.params(inputs, params)
+
+    def run_items(self, items: Items, params: Params, dtype: np.dtype[Any]) -> int:
+        """Run every item in blocks of declared sizes, the tail padded with zeros; returns how many."""
+        most = self.plan.batch_size
+        sizes = self.capabilities.batch_sizes
+        blocks: list[Array] = []
+        out: Array | None = None
+        start = ran = 0
+        while start < items.count:
+            stop = min(start + most, items.count)
+            size = sizes.hold(stop - start, most)
+            if not blocks or len(blocks[0]) != size:
+                blocks = [np.empty((size, *shape), dtype) for shape in items.shapes]
+                out = np.empty((size, *items.result_shape), dtype) if self.gives_out else None
+            if stop - start < size:
+                for block in blocks:
+                    block[stop - start :] = 0
+            items.load(start, stop, [block[: stop - start] for block in blocks])
+            result = self.run_block(blocks, params, (size, *items.result_shape), dtype, out)
+            items.store(start, stop, result[: stop - start])
+            start, ran = stop, ran + 1
+        return ran
+
+    def run_block(
+        self,
+        blocks: Sequence[Array],
+        params: Params,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        out: Array | None = None,
+    ) -> Array:
+        """One call of an item kernel."""
+        keywords: Mapping[str, Any] = params
+        if self.gives_out:
+            if out is None:
+                out = np.empty(shape, dtype)
+            keywords = {**params, "out": out}
+        if self.turn is None:
+            result = self.call(*blocks, **keywords)
+        else:
+            with self.turn:
+                result = self.call(*blocks, **keywords)
+        check_result(result, shape, dtype)
+        if self.capabilities.writes_out and out is not None and result is not out:
+            self._check_same(result, out)
+        return result  # type: ignore[no-any-return]  # checked above
+
+    def _check_same(self, result: Array, out: Array) -> None:
+        if result.__array_interface__["data"][0] != out.__array_interface__["data"][0]:
+            raise BadResult(
+                f"{self.implementation.id} declares writes_out=True but returned another array than the out= "
+                "that it was given: fill out and return it, or drop writes_out"
+            )
+
+    def close(self) -> None:
+        """Close what the opener returned, if it can be closed."""
+        close = getattr(self.call, "close", None)
+        if self.implementation.opener is not None and callable(close):
+            close()
+
+
+def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Hold a result against its shape and dtype.
+
+    Raises:
+        BadResult: With what was expected and what was found.
+    """
+    if not isinstance(result, np.ndarray):
+        raise BadResult(f"returned {type(result).__name__}, expected an array of {dtype} {shape}")
+    if result.shape != shape or result.dtype != dtype:
+        raise BadResult(f"returned {result.dtype} {result.shape}, expected {dtype} {shape}")
+
+
+def _takes_out(call: Callable[..., Any]) -> bool:
+    """Whether an item kernel can be given ``out=``; those that cannot say are."""
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == "out" or p.kind is p.VAR_KEYWORD for p in parameters)

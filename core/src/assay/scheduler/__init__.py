@@ -1,0 +1,1 @@
+"""Run time: routing by signature, batching, fallback, quarantine, counters."""
