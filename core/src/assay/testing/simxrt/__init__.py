@@ -15,8 +15,8 @@ of it has been compared with hardware. A kernel is a host function over device m
 handles are counted (``live``); what would end the process or stop it for ever raises ``SimulatedCrash`` or
 ``SimulatedHang``. For other processes ``write_drop_in`` writes a ``pyxrt.py``.
 
-Not modelled, and their names absent: ``runlist``, the log, and the ELF flow (``elf``, ``module``, ``program``,
-``ext``).
+Not modelled, and their names absent: ``runlist``, the log, and the ELF flow (``elf``, ``module``,
+``program``, ``ext``).
 """
 
 from .clock import Clock, SpinClock, VirtualClock

@@ -69,7 +69,8 @@ class Bo(Bound):
         self._lease = self._sim.lease("buffers")
 
     def __del__(self) -> None:
-        if self._lease is None or isinstance(self._owner, Bo):
+        # Python destroys an object even if its arguments never got as far as __init__.
+        if getattr(self, "_lease", None) is None or isinstance(self._owner, Bo):
             return
         memory = self._memory
         if memory.in_flight:
@@ -113,7 +114,7 @@ class Bo(Bound):
         lo = self._lo + at
         return self._memory.host[lo : lo + count].view(np.int8).copy()
 
-    def sync(self, direction: enums.xclBOSyncDirection, *part: int) -> None:
+    def sync(self, direction: enums.xclBOSyncDirection, /, *part: int) -> None:
         """Copy the whole buffer, or ``size, offset`` of it, between the host's side and the device's."""
         sim, memory = self._sim, self._memory
         if sim.troubled:

@@ -144,7 +144,7 @@ class Engine:
         self._faults = faults
         self._rng = rng
         self._leak = leak
-        self._free_at = -math.inf
+        self._free_at = clock.now()
         self._next_address = 0x4000_0000
         self._last_output: dict[str, list[Bytes]] = {}
         self._lock = threading.RLock()

@@ -39,7 +39,7 @@ class Run(Bound):
             self._lease = self._sim.lease("runs")
 
     def __del__(self) -> None:
-        flight, sim = self._flight, self._sim
+        flight, sim = getattr(self, "_flight", None), self._sim
         if flight is None or flight.done or sim.version < NEW_API:
             return
         if flight.end > sim.clock.now() and not sim.engine.lost:
