@@ -97,7 +97,7 @@ struct Rows {
 
 // Windows and transforms 16 samples that are 25 apart, those of column j. Sample n is at samples + offset[n].
 template <int W>
-ASSAY_INLINE void transform16(const float* samples, const std::int32_t* offset, const float* window, int j,
+ASSAY_INLINE void transform16(const float* samples, const Offset* offset, const float* window, int j,
                               Rows<W>& rows) {
     Floats<W> even[8], odd[8];
     for (int i = 0; i < 8; ++i) {
@@ -135,27 +135,27 @@ ASSAY_INLINE void transform16(const float* samples, const std::int32_t* offset, 
     }
 }
 
-// Powers of the 25-point transform of a complex row, stored at their bins.
+// Powers of the 25-point transform of a complex row, stored at their bins. Works in the row, which is lost:
+// five transforms of elements five apart, twiddles, five transforms of neighbours.
 template <int W>
-ASSAY_INLINE void power25(const Complex<W>* row, const std::int32_t* bin, Floats<W>* powers) {
-    Complex<W> y[5][5];  // [c][b]
+ASSAY_INLINE void power25(Complex<W>* row, const Bin* bin, Floats<W>* powers) {
     for (int b = 0; b < 5; ++b) {
         const Complex<W> x[5] = {row[b], row[b + 5], row[b + 10], row[b + 15], row[b + 20]};
-        Complex<W> t[5];
-        transform5<W>(x, t);
-        y[0][b] = t[0];
-        for (int c = 1; c < 5; ++c) y[c][b] = b == 0 ? t[c] : turn<W>(t[c], kCos25[b * c], kSin25[b * c]);
+        Complex<W> y[5];
+        transform5<W>(x, y);
+        row[b] = y[0];
+        for (int c = 1; c < 5; ++c) row[b + 5 * c] = b == 0 ? y[c] : turn<W>(y[c], kCos25[b * c], kSin25[b * c]);
     }
     for (int c = 0; c < 5; ++c) {
-        Complex<W> t[5];
-        transform5<W>(y[c], t);
-        for (int d = 0; d < 5; ++d) powers[bin[c + 5 * d]] = power<W>(t[d]);
+        Complex<W> y[5];
+        transform5<W>(row + 5 * c, y);
+        for (int d = 0; d < 5; ++d) powers[bin[c + 5 * d]] = power<W>(y[d]);
     }
 }
 
 // The same for a real row: 13 different bins.
 template <int W>
-ASSAY_INLINE void power25(const Floats<W>* row, const std::int32_t* bin, Floats<W>* powers) {
+ASSAY_INLINE void power25(const Floats<W>* row, const Bin* bin, Floats<W>* powers) {
     Floats<W> y0[5];
     Complex<W> y[2][5];
     for (int b = 0; b < 5; ++b) {
@@ -178,12 +178,17 @@ ASSAY_INLINE void power25(const Floats<W>* row, const std::int32_t* bin, Floats<
 
 // Powers of the 201 bins of W frames, frame by lane. Sample n of all frames is at samples + offset of n, where
 // offset[j][i] is that of sample_of(i, j).
-template <int W>
-ASSAY_INLINE void power_spectrum(const float* samples, const std::int32_t (*offset)[kShort],
-                                 const TransformTables& tables, Floats<W> powers[kBins]) {
+//
+// Calls between(j), for j up to 24, spread over the work: room for what else the memory could be doing.
+template <int W, class Between>
+ASSAY_INLINE void power_spectrum(const float* samples, const Offset (*offset)[kShort],
+                                 const TransformTables& tables, Floats<W> powers[kBins], const Between& between) {
     Rows<W> rows;
 #pragma GCC unroll 1
-    for (int j = 0; j < kLong; ++j) transform16<W>(samples, offset[j], tables.window[j], j, rows);
+    for (int j = 0; j < kLong; ++j) {
+        transform16<W>(samples, offset[j], tables.window[j], j, rows);
+        between(j);
+    }
     power25<W>(rows.first, tables.bin[0], powers);
 #pragma GCC unroll 1
     for (int i = 1; i < kShort / 2; ++i) power25<W>(rows.between[i - 1], tables.bin[i], powers);

@@ -29,7 +29,7 @@ const TransformTables& TransformTables::get() {
             for (int i = 0; i < kShort / 2; ++i) {
                 t.window[j][i] = static_cast<float>(0.5 - 0.5 * std::cos(2.0 * kPi * sample_of(i, j) / kFrame));
             }
-            for (int i = 0; i <= kShort / 2; ++i) t.bin[i][j] = bin_of(i, j);
+            for (int i = 0; i <= kShort / 2; ++i) t.bin[i][j] = static_cast<Bin>(bin_of(i, j));
         }
         return t;
     }();
@@ -54,7 +54,7 @@ MelFilters::MelFilters(int n_mels) {
         length = std::max(length, end - first);
         first = std::min(first, kBins - length);
         ++filters_of_length[length];
-        first_bin.push_back(first);
+        first_bin.push_back(static_cast<Bin>(first));
         for (int k = first; k < first + length; ++k) {
             weights.push_back(static_cast<float>(weight(k) * 2.0 / (high - low)));
         }

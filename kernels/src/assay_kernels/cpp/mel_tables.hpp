@@ -26,11 +26,14 @@ constexpr int bin_of(int i, int j) {
     return k < kBins ? k : kFrame - k;
 }
 
+using Bin = std::uint8_t;
+using Offset = std::int16_t;
+
 struct TransformTables {
     // Periodic Hann window at sample_of(i, j), for the first half of the short transform: the other half is
     // 200 samples on, where the window is one minus this.
     float window[kLong][kShort / 2];
-    std::int32_t bin[kShort / 2 + 1][kLong];  // bin_of
+    Bin bin[kShort / 2 + 1][kLong];  // bin_of
 
     static const TransformTables& get();
 };
@@ -43,7 +46,7 @@ struct MelFilters {
     static constexpr int kLongest = 16;
 
     int filters_of_length[kLongest + 1] = {};
-    std::vector<std::int32_t> first_bin;  // of each filter's run
+    std::vector<Bin> first_bin;  // of each filter's run
     std::vector<float> weights;           // of all runs, one after the other
 
     explicit MelFilters(int n_mels);
