@@ -1,0 +1,1 @@
+"""One implementation per file, each importing its own library and no other's."""
