@@ -92,8 +92,7 @@ class SpinClock:
 
     def thaw(self) -> None:
         """Let it go on from where it stopped."""
-        if self._depth == 1:
-            self._behind = time.perf_counter() - self._frozen_at
+        self._behind = time.perf_counter() - self._frozen_at
         self._depth -= 1
 
 
