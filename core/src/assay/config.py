@@ -156,7 +156,7 @@ def load(
     for source, layer in layers:
         _merge(merged, layer)
         for key in _leaves(layer):
-            sources[key] = f"{source}:{_line(text, key)}" if path and source == str(path) else source
+            sources[key] = f"{source}:{line_of(text, key)}" if path and source == str(path) else source
     try:
         return Loaded(Config.model_validate(merged), sources, path)
     except ValidationError as error:
@@ -267,7 +267,7 @@ def _leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _line(text: str, key: str) -> int:
+def line_of(text: str, key: str) -> int:
     """The line of a file on which a dotted key is set (tomllib does not say)."""
     section: list[str] = []
     best = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -97,6 +97,7 @@ def discover(
     allow: Sequence[str] = (),
     deny: Sequence[str] = (),
     live: Sequence[Any] = (),
+    builtin: Mapping[str, Any] | None = None,
 ) -> Registry:
     """Collect what plugins declare, plugin by plugin.
 
@@ -105,11 +106,12 @@ def discover(
         allow: Names or patterns of entry points or distributions to load; empty: all.
         deny: Names or patterns not to load.
         live: Plugin objects or modules given by the program.
+        builtin: Assay's own plugins, by name.
     """
     registry = Registry()
     manager = pluggy.PluginManager("assay")
     manager.add_hookspecs(hooks)
-    for plugin, load in [*_installed(autoload, allow, deny), *_given(live)]:
+    for plugin, load in [*_builtin(builtin or {}), *_installed(autoload, allow, deny), *_given(live)]:
         registry.plugins.append(plugin)
         if plugin.skipped or plugin.problems:
             continue
@@ -157,6 +159,13 @@ def _installed(autoload: bool, allow: Sequence[str], deny: Sequence[str]) -> Ite
         elif reason := _version_mismatch(point.dist):
             plugin.problems.append(reason)
         yield plugin, point.load
+
+
+def _builtin(plugins: Mapping[str, Any]) -> Iterator[tuple[Plugin, Loader]]:
+    from assay import __version__
+
+    for name, plugin in plugins.items():
+        yield Plugin(name, Distribution("assay", __version__)), partial(_itself, plugin)
 
 
 def _given(live: Sequence[Any]) -> Iterator[tuple[Plugin, Loader]]:

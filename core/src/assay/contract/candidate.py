@@ -222,7 +222,13 @@ def table(decision: Decision) -> str:
             facts.append(f"error {c.certificate.max_abs:.1e}")
         if c.seconds is not None:
             facts.append(f"{c.seconds * 1e3:.3g} ms")
+        if c.plan is not None and c.implementation.capabilities.form == "items":
+            facts.append(f"{c.plan.batch_size} items per call")
+        if c.plan is not None and c.plan.buffer_flag is not None:
+            facts.append(f"{c.plan.buffer_flag.value} buffers")
         lines.append(f"  {c.id:<{width}}  {mark:<11}  {', '.join(facts)}".rstrip())
+        for flag, why in c.plan.refused if c.plan is not None else ():
+            lines.append(f"  {'':<{width}}    {flag.value} buffers were refused: {why}")
         for reason in c.reasons:
             lines.append(f"  {'':<{width}}    {reason.message}")
             if reason.remedy:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,13 @@ import numpy as np
 from assay.contract.device import Plan
 from assay.contract.errors import AssayError
 from assay.contract.implementation import Implementation
-from assay.contract.operation import Array, Arrays, Items, Operation, Params, Spec
+from assay.contract.operation import Array, Arrays, Items, Operation, Params, Spec, Tolerance
+from assay.negotiation.compare import compare
 from assay.negotiation.domain import CompiledDomain
 from assay.negotiation.target import resolve
+
+IN_FLIGHT = 2
+"""Blocks begun and not finished: enough for copying to overlap computing."""
 
 
 class BadResult(AssayError):
@@ -49,6 +55,9 @@ class Kernel:
         self.gives_out = self.capabilities.writes_out or (not self.whole and _takes_out(self.call))
         # What an opener returned has one owner at a time; nothing but that one kernel waits on this.
         self.turn: contextlib.AbstractContextManager[Any] | None = None
+        self.on_device = plan.device.kind != "cpu"
+        # A kernel with begin() and finish() has two blocks in flight: one is copied while one is computed.
+        self.begin: Callable[..., Any] | None = None if self.whole else getattr(self.call, "begin", None)
         if implementation.opener is not None and not self.capabilities.thread_safe:
             self.turn = threading.Lock()
 
@@ -100,21 +109,47 @@ class Kernel:
         sizes = self.capabilities.batch_sizes
         blocks: list[Array] = []
         out: Array | None = None
+        begun: deque[tuple[Any, int, int, int, SpotCheck]] = deque()
         start = ran = 0
-        while start < items.count:
-            stop = min(start + most, items.count)
-            size = sizes.hold(stop - start, most)
-            if not blocks or len(blocks[0]) != size:
-                blocks = [np.empty((size, *shape), dtype) for shape in items.shapes]
-                out = np.empty((size, *items.result_shape), dtype) if self.gives_out else None
-            if stop - start < size:
-                for block in blocks:
-                    block[stop - start :] = 0
-            items.load(start, stop, [block[: stop - start] for block in blocks])
-            result = self.run_block(blocks, params, (size, *items.result_shape), dtype, out)
-            items.store(start, stop, result[: stop - start])
-            start, ran = stop, ran + 1
+        with self.turn if self.begin is not None and self.turn is not None else contextlib.nullcontext():
+            while start < items.count:
+                stop = min(start + most, items.count)
+                size = sizes.hold(stop - start, most)
+                if not blocks or len(blocks[0]) != size:
+                    blocks = [np.empty((size, *shape), dtype) for shape in items.shapes]
+                    out = np.empty((size, *items.result_shape), dtype) if self.gives_out else None
+                if stop - start < size:
+                    for block in blocks:
+                        block[stop - start :] = 0
+                items.load(start, stop, [block[: stop - start] for block in blocks])
+                if self.begin is None:
+                    result = self.run_block(blocks, params, (size, *items.result_shape), dtype, out)
+                    items.store(start, stop, result[: stop - start])
+                else:
+                    token = self.begin(*blocks, **params)
+                    # What one item should be is worked out while the device computes all of them.
+                    begun.append((token, start, stop, size, SpotCheck(self, blocks, params, stop - start)))
+                    if len(begun) == IN_FLIGHT:
+                        self._finish(items, *begun.popleft(), dtype)
+                start, ran = stop, ran + 1
+            while begun:
+                self._finish(items, *begun.popleft(), dtype)
         return ran
+
+    def _finish(
+        self,
+        items: Items,
+        token: Any,
+        start: int,
+        stop: int,
+        size: int,
+        spot: SpotCheck,
+        dtype: np.dtype[Any],
+    ) -> None:
+        out = np.empty((size, *items.result_shape), dtype)
+        self.call.finish(token, out)  # type: ignore[attr-defined]  # there is a begin, so there is a finish
+        spot.check(out)
+        items.store(start, stop, out[: stop - start])
 
     def run_block(
         self,
@@ -136,6 +171,8 @@ class Kernel:
             with self.turn:
                 result = self.call(*blocks, **keywords)
         check_result(result, shape, dtype)
+        if self.on_device:
+            SpotCheck(self, blocks, params, len(result)).check(result)
         if self.capabilities.writes_out and out is not None and result is not out:
             self._check_same(result, out)
         return result  # type: ignore[no-any-return]  # checked above
@@ -152,6 +189,35 @@ class Kernel:
         close = getattr(self.call, "close", None)
         if self.implementation.opener is not None and callable(close):
             close()
+
+
+class SpotCheck:
+    """One item of a block, held against the reference: a device may say COMPLETED and have done nothing."""
+
+    def __init__(self, kernel: Kernel, blocks: Sequence[Array], params: Params, count: int) -> None:
+        assert kernel.op.items is not None
+        self.kernel = kernel
+        self.row = secrets.randbelow(count)
+        self.part = tuple(block[self.row : self.row + 1].copy() for block in blocks)
+        self.expected = kernel.op.items.reference(*self.part, **params)
+        self.params = params
+
+    def check(self, result: Array) -> None:
+        """Hold the block's result against it.
+
+        Raises:
+            BadResult: It is wrong; with what it looks like.
+        """
+        op = self.kernel.op
+        assert op.items is not None
+        got, expected = np.asarray(result[self.row : self.row + 1], np.float64), self.expected
+        if op.items.settle is not None:
+            got, expected = op.items.settle(got), op.items.settle(expected)
+        accuracy = self.kernel.capabilities.accuracy
+        tolerance = op.tolerance("", self.part, self.params, expected, accuracy)
+        wrong = compare("spot check", got, expected, Tolerance(tolerance.max_abs)).wrong
+        if wrong:
+            raise BadResult(f"item {self.row} of a block of {len(result)} is wrong: {wrong}")
 
 
 def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

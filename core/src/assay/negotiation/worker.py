@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from assay.contract.candidate import Candidate, dump_certificate
@@ -19,6 +20,7 @@ from assay.contract.device import Plan
 from assay.contract.errors import DeviceUnavailable
 from assay.contract.reasons import ReasonCode
 from assay.devices.inventory import Inventory
+from assay.devices.xrt.offers import XrtPlugin
 from assay.negotiation.loading import load
 from assay.negotiation.proof import ProofFailed, prove
 from assay.registry import Registry, discover
@@ -37,7 +39,7 @@ def main() -> None:
 
     lines = sys.stdin
     settings = json.loads(lines.readline())
-    registry = discover(**settings["plugins"])
+    registry = discover(**settings["plugins"], builtin={"xrt": XrtPlugin(map(Path, settings["kernels"]))})
     inventory = Inventory(registry.drivers, settings["devices"])
     send({"ready": True})
     for line in lines:
