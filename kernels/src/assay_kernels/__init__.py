@@ -1,1 +1,1 @@
-"""Native CPU kernels for Assay: one extension module per instruction set, offered by `assay_kernels.plugin`."""
+"""Native CPU kernels for Assay, one extension module per instruction set. See `assay_kernels.plugin`."""
