@@ -71,8 +71,9 @@ def tolerance(
     """
     x = inputs[0]
     assert x is not None
-    _, exponent = np.frexp(expected)
-    limit = np.maximum(2e-6, 4 * np.ldexp(EPSILON[x.dtype.name], exponent - 1))
+    fraction, exponent = np.frexp(expected)
+    ulp = np.where(fraction == 0, 0, np.ldexp(EPSILON[x.dtype.name], exponent - 1))
+    limit = np.maximum(2e-6, 4 * ulp)
     if accuracy is assay.Accuracy.APPROXIMATE and expected.size:
         limit = np.maximum(limit, 0.01 * float(np.ptp(expected)))
     return assay.Tolerance(limit)

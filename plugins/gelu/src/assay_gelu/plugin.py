@@ -24,7 +24,7 @@ def assay_implementations() -> Iterator[assay.Implementation]:
         name="reference",
         priority=0,
         kernel="assay_gelu.backends.reference:gelu",
-        capabilities=assay.Capabilities(dtypes=frozenset({"float32", "float64", "float16"})),
+        capabilities=assay.Capabilities(dtypes=frozenset({"float32", "float64"})),
         description="the float64 definition",
     )
     yield assay.Implementation(
@@ -64,7 +64,7 @@ def assay_implementations() -> Iterator[assay.Implementation]:
         priority=40,
         opener="assay_gelu.backends.torch:open_gelu",
         capabilities=assay.Capabilities(
-            dtypes=frozenset({"float32", "float64", "float16"}),
+            dtypes=frozenset({"float32", "float64"}),
             writes_out=True,
             requires=assay.Requires(packages=("torch>=2.3",)),
         ),

@@ -22,10 +22,10 @@ def _constant(value: float) -> Float32:
 
 
 # Both forms are gelu(x) = max(x, 0) - h(|x|) with h(a) = a (1 - F(a)), F the distribution or its
-# approximation by tanh. h falls off like a Gaussian: from LIMIT on it is below 1e-8 and h(LIMIT) stands for
-# it, so that nothing overflows and infinities come out right. Limits and zeros are arrays of a block's length
-# because NumPy's minimum and maximum with a scalar are several times slower.
-LIMIT = np.full(BLOCK, 6, np.float32)
+# approximation by tanh. h(a) is a over something that grows fast and overflows soon: h is 0 then. So that
+# infinity over infinity does not arise, a stops at LARGE. LARGE and ZERO are arrays of a block's length because
+# NumPy's minimum and maximum with a scalar are several times slower.
+LARGE = np.full(BLOCK, 1e4, np.float32)
 ZERO = np.zeros(BLOCK, np.float32)
 HALF = _constant(0.5)
 ONE = _constant(1)
@@ -51,15 +51,16 @@ def gelu(x: Float32, *, approximate: str, out: Float32) -> Float32:
     mirrored = _by_tanh if approximate == "tanh" else _by_erfc
     flat, result = x.reshape(-1), out.reshape(-1)
     scratch = np.empty((2, min(BLOCK, x.size)), np.float32)
-    for start in range(0, x.size, BLOCK):
-        _block(flat[start : start + BLOCK], result[start : start + BLOCK], scratch, mirrored)
+    with np.errstate(over="ignore"):
+        for start in range(0, x.size, BLOCK):
+            _block(flat[start : start + BLOCK], result[start : start + BLOCK], scratch, mirrored)
     return out
 
 
 def _block(x: Float32, out: Float32, scratch: Float32, mirrored: Callable[[Float32, Float32], Any]) -> None:
     a, p = scratch[:, : x.size]
     np.absolute(x, out=a)
-    np.minimum(a, LIMIT[: x.size], out=a)
+    np.minimum(a, LARGE[: x.size], out=a)
     mirrored(a, p)
     np.maximum(x, ZERO[: x.size], out=out)
     np.subtract(out, a, out=out)
