@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from assay.cli import DONE, WRONG, Misused
-from assay.cli.inputs import parse, read
+from assay.cli.inputs import check_name, check_there, parse, read
 from assay.cli.options import ConfigFile, Json, Op, Params, Require
 from assay.cli.output import bar, console, duration, emit, size, table
 from assay.cli.session import opened
@@ -72,8 +72,11 @@ def command(
     Item kernels at several batch sizes, and every other implementation beside them.
     """
     sizes = _sizes(batch_sizes)
+    if file is not None:
+        check_there(file)
     with opened(config, ops=(op,)) as runtime:
         operation = runtime.registry.operation(op)
+        check_name(runtime.explain(op), require)
         probe = _workload(operation, file, parse(operation, param))
         spec = operation.infer(
             *probe.inputs[: len(operation.required)], **operation.keywords(probe.inputs, probe.params)
@@ -92,7 +95,9 @@ def command(
     if json:
         emit({"operation": op, "work": work, "work_unit": operation.work_unit, "rows": data})
     else:
-        _show(operation, data, single, work)
+        rounds = len(rows[0].times)
+        print(f"{op}, {work:g} {operation.work_unit}, median of {rounds} rounds in turns")
+        _show(data, single)
     return WRONG if any(row.wrong for row in rows) else DONE
 
 
@@ -199,7 +204,7 @@ def _dump(row: Row, single: Row | None, work: float) -> dict[str, Any]:
     }
 
 
-def _show(op: Operation[Any, Any], data: list[dict[str, Any]], single: Row | None, work: float) -> None:
+def _show(data: list[dict[str, Any]], single: Row | None) -> None:
     columns = ("Batch", "Calls", "Time", "Speed-up", "Held", "Per call", "Error")
     shown = table("Implementation", *columns, right=columns, whole=("Implementation", *columns))
     for row in data:
@@ -215,10 +220,9 @@ def _show(op: Operation[Any, Any], data: list[dict[str, Any]], single: Row | Non
             "wrong" if row["wrong"] else f"{row['error']:.1e}",
         )
     out = console()
-    out.print(f"{op.name}, {work:g} {op.work_unit}, median of {ROUNDS} rounds in turns")
     out.print(shown)
     if single is not None:
-        out.print(f"Speed-up: over {single.candidate.id}, one item at a time. ")
+        out.print(f"Speed-up: over {single.candidate.id}, one item at a time.")
     out.print("Held: the scheduler's buffers for one batch. Per call: how long one batch takes.")
     for row in data:
         if row["wrong"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from assay.cli import DONE, WRONG, Misused
 from assay.cli.files import check_suffix, whole
-from assay.cli.inputs import call, external, parse, read
+from assay.cli.inputs import call, check_name, check_there, external, parse, read
 from assay.cli.options import ConfigFile, InputFile, Json, Params
 from assay.cli.output import console, duration, emit, spinner, table
 from assay.cli.session import opened
@@ -47,11 +47,14 @@ def command(
     check_suffix(plot, "--plot", ".png", ".pdf", ".svg")
     name = _operation(a, b)
     ids = tuple(id if "." in id else f"{name}.{id}" for id in (a, b))
+    check_there(file)
     with opened(config, ops=(name,)) as runtime:
         operation = runtime.registry.operation(name)
         if plot is not None and operation.plot is None:
             raise Misused(f"{name} has no picture: leave --plot out")
         params = {**operation.defaults, **parse(operation, param)}
+        for id in ids:
+            check_name(runtime.explain(name), id)
         inputs = read(operation, file)
         with spinner() as say:
             say(f"running {ids[0]} and {ids[1]}")

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from assay.cli import Misused
+from assay.contract.candidate import Decision
 from assay.contract.errors import AssayError
-from assay.contract.naming import near
+from assay.contract.naming import near, selects
 from assay.contract.operation import Array, Arrays, Operation
 from assay.negotiation.target import resolve
 
 ARRAYS = (".npy", ".npz")
+MAGIC = (b"\x93NUMPY", b"PK")
+"""How files of these formats begin."""
 
 
 def read(op: Operation[Any, Any], path: Path) -> Arrays:
@@ -26,9 +29,7 @@ def read(op: Operation[Any, Any], path: Path) -> Arrays:
     Raises:
         AssayError: The file is missing, unreadable, or not what the operation takes.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise AssayError(f"{path} {what}")
+    check_there(path)
     if path.suffix.lower() not in ARRAYS and op.reader is None:
         raise AssayError(f"{op.name} reads {' and '.join(ARRAYS)} files, not {path.name}: {_takes(op)}")
     try:
@@ -39,7 +40,20 @@ def read(op: Operation[Any, Any], path: Path) -> Arrays:
         raise AssayError(f"{path} cannot be read: {str(error) or type(error).__name__}") from error
 
 
+def check_there(path: Path) -> None:
+    """Refuse a file that is not there, before anything dear is done.
+
+    Raises:
+        AssayError: It is missing, or a folder.
+    """
+    if not path.is_file():
+        raise AssayError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
+
+
 def _arrays(op: Operation[Any, Any], path: Path) -> Arrays:
+    with path.open("rb") as file:
+        if not file.read(6).startswith(MAGIC):
+            raise AssayError(f"{path} is no NumPy file, in spite of its name")
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         if len(op.required) != 1:
@@ -100,6 +114,18 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def check_name(decision: Decision, name: str | None) -> None:
+    """Refuse a name or pattern that means no implementation at all.
+
+    Raises:
+        Misused: With the near name.
+    """
+    ids = [candidate.id for candidate in decision.candidates]
+    if name is not None and not any(selects(name, id) for id in ids):
+        hint = near(name.removeprefix(f"{decision.op}."), [id.split(".", 1)[1] for id in ids])
+        raise Misused(f"{decision.op} has no implementation {name!r}: {hint}")
 
 
 def call(op: Operation[Any, Any], inputs: Arrays) -> tuple[tuple[Array | None, ...], dict[str, Any]]:

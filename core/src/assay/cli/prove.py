@@ -128,7 +128,15 @@ def _line(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _show_probes(certificate: Certificate) -> None:
-    shown = table("Probe", "Error", "Admitted", "RMS", "Admitted", "Share", right=("Error", "RMS", "Share"))
+    shown = table(
+        "Probe",
+        "Error",
+        "Admitted",
+        "RMS",
+        "RMS admitted",
+        "Share",
+        right=("Error", "Admitted", "RMS", "RMS admitted", "Share"),
+    )
     for one in certificate.measurements:
         rms: tuple[Any, Any] = (
             ("-", "-") if one.rms_limit is None else (f"{one.rms:.1e}", f"{one.rms_limit:.1e}")

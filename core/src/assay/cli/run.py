@@ -12,7 +12,7 @@ import typer
 
 from assay.cli import DONE, Misused
 from assay.cli.files import check_suffix, whole
-from assay.cli.inputs import call, external, parse, read
+from assay.cli.inputs import call, check_name, check_there, external, parse, read
 from assay.cli.options import ConfigFile, InputFile, Json, Op, Params, Require
 from assay.cli.output import amount, console, duration, emit, rate, table
 from assay.cli.session import opened
@@ -38,11 +38,13 @@ def command(
     """Compute one file, and say what ran."""
     check_suffix(output, "--output", ".npy")
     check_suffix(plot, "--plot", ".png", ".pdf", ".svg")
+    check_there(file)
     with opened(config, ops=(op,)) as runtime:
         operation = runtime.registry.operation(op)
         if plot is not None and operation.plot is None:
             raise Misused(f"{op} has no picture: leave --plot out")
         params = parse(operation, param)
+        check_name(runtime.explain(op), require)
         inputs = read(operation, file)
         bound = runtime.op(op, require=require)
         arrays, keywords = call(operation, inputs)
