@@ -1,0 +1,1 @@
+"""The portable implementations, one per file, named as their ids are."""
