@@ -1,0 +1,34 @@
+// Written by tools/fit_polynomials.py, which says what these are. Lowest powers first.
+#pragma once
+
+#include "simd.hpp"
+
+namespace assay_kernels::ASSAY_SET {
+
+inline constexpr float kExp2[] = {0x1.000000p+0f, 0x1.62e42ap-1f, 0x1.ebf9bcp-3f, 0x1.c6b752p-5f, 0x1.3cea88p-7f, 0x1.5bba14p-10f};
+
+inline constexpr float kLogErfTail[] = {-0x1.000000p+0f, -0x1.26afcap+0f, -0x1.d60c84p-2f, -0x1.b2b05ap-5f, 0x1.017e08p-7f, -0x1.706a44p-11f, 0x1.ae23b6p-16f};
+inline constexpr float kLogErfTailFades = 0x1.a960e2p+3f;
+
+inline constexpr float kTanhExponent[] = {0x1.26aec2p+1f, 0x1.a5a7d0p-4f};  // of a, of a^3
+inline constexpr float kTanhTailFades = 0x1.41f370p+3f;
+
+inline constexpr float kTableWidth = 0x1.a7b962p-2f;
+inline constexpr float kErfTable[6][16] = {
+    {0x1.000000p-1f, 0x1.5ba940p-2f, 0x1.a1b1d2p-3f, 0x1.b739c6p-4f, 0x1.90f49cp-5f, 0x1.3bcbc8p-6f, 0x1.ab31c2p-8f, 0x1.ee84fep-10f, 0x1.e889a6p-12f, 0x1.9b023cp-14f, 0x1.25fb58p-16f, 0x1.6513c2p-19f, 0x1.6fdc70p-22f, 0x1.4126c0p-25f, 0x1.dadac2p-29f, 0x0.0p+0f},
+    {-0x1.52153cp-3f, -0x1.3657dcp-3f, -0x1.e018eap-4f, -0x1.38e9e2p-4f, -0x1.57b4dep-5f, -0x1.3e1e60p-6f, -0x1.f033acp-8f, -0x1.461696p-9f, -0x1.692476p-11f, -0x1.51057ap-13f, -0x1.0903cep-15f, -0x1.5f311cp-18f, -0x1.882528p-21f, -0x1.70f486p-24f, -0x1.247ef4p-27f, 0x0.0p+0f},
+    {0x1.5d9b7ap-30f, 0x1.a91772p-7f, 0x1.48cf6cp-6f, 0x1.417830p-6f, 0x1.d6d084p-7f, 0x1.105b0ep-7f, 0x1.fdc8a0p-9f, 0x1.86d6f0p-10f, 0x1.eea9b0p-12f, 0x1.03a374p-13f, 0x1.c5a2d2p-16f, 0x1.4a915ep-18f, 0x1.9292c6p-21f, 0x1.9a3586p-24f, 0x1.5e18ccp-27f, 0x0.0p+0f},
+    {0x1.34ba48p-8f, 0x1.d5b708p-9f, 0x1.143c04p-10f, -0x1.352fc4p-10f, -0x1.10f958p-9f, -0x1.dc75d6p-10f, -0x1.247ac2p-10f, -0x1.131794p-11f, -0x1.9aa572p-13f, -0x1.ef6ba6p-15f, -0x1.e853c2p-17f, -0x1.8c091ep-19f, -0x1.098dc2p-21f, -0x1.277984p-24f, -0x1.117f04p-27f, 0x0.0p+0f},
+    {-0x1.c69bf4p-28f, -0x1.0fcc76p-11f, -0x1.58d71ep-11f, -0x1.ab1286p-12f, -0x1.d1651cp-15f, 0x1.39903cp-13f, 0x1.6e20a2p-13f, 0x1.e12f86p-14f, 0x1.c45596p-15f, 0x1.4653c6p-16f, 0x1.74ef72p-18f, 0x1.577482p-20f, 0x1.019f1cp-22f, 0x1.3d035cp-25f, 0x1.419518p-28f, 0x0.0p+0f},
+    {-0x1.f6e01ap-14f, -0x1.312b22p-14f, 0x1.3b94ecp-16f, 0x1.2cace8p-14f, 0x1.f62664p-15f, 0x1.50975ap-16f, -0x1.f9e3cap-18f, -0x1.d0ef00p-17f, -0x1.3da88ep-17f, -0x1.2022f8p-18f, -0x1.848e46p-20f, -0x1.97592cp-22f, -0x1.53c50ep-24f, -0x1.c93ba0p-27f, -0x1.f4dda0p-30f, 0x0.0p+0f},
+};
+inline constexpr float kTanhTable[6][16] = {
+    {0x1.000000p-1f, 0x1.5baeaap-2f, 0x1.a1eca2p-3f, 0x1.b7f55cp-4f, 0x1.91bcbap-5f, 0x1.3a8c08p-6f, 0x1.9fbe94p-8f, 0x1.c63c34p-10f, 0x1.900880p-12f, 0x1.141a82p-14f, 0x1.220102p-17f, 0x1.c1ca4ep-21f, 0x1.f3b1c8p-25f, 0x1.81c06ep-29f, 0x1.91767cp-34f, 0x0.0p+0f},
+    {-0x1.52153cp-3f, -0x1.363a04p-3f, -0x1.dfa884p-4f, -0x1.38e994p-4f, -0x1.58f944p-5f, -0x1.40b0e4p-6f, -0x1.f2575ap-8f, -0x1.3e3490p-9f, -0x1.461978p-11f, -0x1.04bb6cp-13f, -0x1.3ba372p-16f, -0x1.188b32p-19f, -0x1.631c28p-23f, -0x1.3673b8p-27f, -0x1.6ba528p-32f, 0x0.0p+0f},
+    {0x1.6e16ccp-30f, 0x1.aa8e14p-7f, 0x1.48a3c6p-6f, 0x1.4011e0p-6f, 0x1.d534d2p-7f, 0x1.11c528p-7f, 0x1.032dcep-8f, 0x1.8ce8f6p-10f, 0x1.e2eacep-12f, 0x1.c6a6acp-14f, 0x1.417200p-16f, 0x1.4b06f0p-19f, 0x1.e1a7b0p-23f, 0x1.e0776cp-27f, 0x1.3efc5cp-31f, 0x0.0p+0f},
+    {0x1.36415cp-8f, 0x1.d5a994p-9f, 0x1.0c1814p-10f, -0x1.37b890p-10f, -0x1.0d11aep-9f, -0x1.d6626ap-10f, -0x1.2669d0p-10f, -0x1.1b7498p-11f, -0x1.a70184p-13f, -0x1.e0c252p-15f, -0x1.952d40p-17f, -0x1.ec0dd8p-20f, -0x1.a2659ep-23f, -0x1.e4725ap-27f, -0x1.73863ep-31f, 0x0.0p+0f},
+    {-0x1.dc095ap-28f, -0x1.14def4p-11f, -0x1.59f626p-11f, -0x1.9fb7a8p-12f, -0x1.a6518ap-15f, 0x1.2b0746p-13f, 0x1.61ffd6p-13f, 0x1.e5d154p-14f, 0x1.db893cp-15f, 0x1.557720p-16f, 0x1.633c56p-18f, 0x1.0590c6p-20f, 0x1.09bb70p-23f, 0x1.6ad0cap-27f, 0x1.440ae2p-31f, 0x0.0p+0f},
+    {-0x1.012140p-13f, -0x1.330018p-14f, 0x1.6f35e8p-16f, 0x1.30cefcp-14f, 0x1.dedd9ap-15f, 0x1.3c430ap-16f, -0x1.9e856ep-18f, -0x1.b158cap-17f, -0x1.44c452p-17f, -0x1.376c9cp-18f, -0x1.9626d4p-20f, -0x1.67a0b4p-22f, -0x1.a98e42p-25f, -0x1.49a004p-28f, -0x1.46a1c0p-32f, 0x0.0p+0f},
+};
+
+}  // namespace assay_kernels::ASSAY_SET
