@@ -36,4 +36,5 @@ def whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise AssayError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was moved, or never made
+            part.unlink()

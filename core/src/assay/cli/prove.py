@@ -33,8 +33,8 @@ def command(id: Which = None, frozen: Frozen = False, config: ConfigFile = None,
     Exit 1 if any may not serve.
     """
     demanded = load(source(config)).config
-    if frozen:
-        demanded = demanded.model_copy(update={"proof": demanded.proof.model_copy(update={"mode": "frozen"})})
+    mode = "frozen" if frozen else "cached"  # to prove is what is asked for, whatever servers are told
+    demanded = demanded.model_copy(update={"proof": demanded.proof.model_copy(update={"mode": mode})})
     with opened(demanded, ops=()) as runtime:
         chosen = _select(runtime, id)
         able = [candidate for candidate in chosen if not candidate.rejected]
