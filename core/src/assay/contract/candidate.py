@@ -107,6 +107,8 @@ class Candidate:
     implementation: Implementation
     distribution: Distribution
     live: bool = False
+    rejected: bool = False
+    """Whether a test of the funnel has ended its way."""
     verdict: Verdict = Verdict.REJECTED
     state: State = State.REJECTED
     reasons: list[Reason] = field(default_factory=list)
@@ -120,14 +122,10 @@ class Candidate:
         """``op.name``."""
         return self.implementation.id
 
-    @property
-    def rejected(self) -> bool:
-        """Whether a test of the funnel has ended its way."""
-        return bool(self.reasons) and self.verdict is Verdict.REJECTED
-
     def reject(self, code: ReasonCode, message: str, remedy: str = "") -> None:
         """End this candidate's way through the funnel, with a reason."""
         self.reasons.append(Reason(code, message, remedy))
+        self.rejected = True
         self.verdict, self.state = Verdict.REJECTED, State.REJECTED
 
     def dump(self) -> dict[str, Any]:
@@ -219,7 +217,7 @@ def table(decision: Decision) -> str:
         mark = c.state.value if c.state is State.QUARANTINED else c.verdict.value
         facts = []
         if c.certificate is not None:
-            facts.append(f"error {c.certificate.max_abs:.1e}")
+            facts.append(f"error {c.certificate.worst.max_abs:.1e}")
         if c.seconds is not None:
             facts.append(f"{c.seconds * 1e3:.3g} ms")
         if c.plan is not None and c.implementation.capabilities.form == "items":

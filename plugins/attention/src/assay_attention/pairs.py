@@ -32,6 +32,11 @@ class Pairs:
         queries, keys, depth, value_depth = tile
         self.shapes = ((queries, depth), (keys, depth), (keys, value_depth), (queries, keys))
         self.result_shape = (queries, value_depth)
+        # Over the whole tile, so that a kernel may apply the causal rule again, to padded queries as well.
+        self._seen = np.zeros((queries, keys), inputs[0].dtype)
+        if params["causal"]:
+            self._seen[~causal_mask(queries, keys, params["causal_offset"])] = -np.inf
+        self._seen[:, size.keys :] = -np.inf
         self._y = np.empty(size.result, inputs[0].dtype) if out is None else out
 
     @property
@@ -45,23 +50,16 @@ class Pairs:
         q = q.reshape(-1, size.length, size.depth)
         k = k.reshape(-1, size.keys, size.depth)
         v = v.reshape(-1, size.keys, size.value_depth)
-        seen = self._seen(blocks[3].dtype)
         if mask is not None:
             mask = np.broadcast_to(mask, size.scores)
         for slot, pair in enumerate(range(start, stop)):
             _place(q[pair], blocks[0][slot])
             _place(k[pair // size.group], blocks[1][slot])
             _place(v[pair // size.group], blocks[2][slot])
-            bias = seen if mask is None else _additive(mask[np.unravel_index(pair, self._heads)], seen)
-            _place(bias, blocks[3][slot])
-            blocks[3][slot, :, size.keys :] = -np.inf
-
-    def _seen(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The causal rule as an additive mask (length, keys); zeros without it."""
-        seen = np.zeros((self._size.length, self._size.keys), dtype)
-        if self._params["causal"]:
-            seen[~causal_mask(self._size.length, self._size.keys, self._params["causal_offset"])] = -np.inf
-        return seen
+            blocks[3][slot] = self._seen
+            if mask is not None:
+                part = blocks[3][slot, : size.length, : size.keys]
+                part += _additive(mask[np.unravel_index(pair, self._heads)], part.dtype)
 
     def store(self, start: int, stop: int, block: NDArray[Any]) -> None:
         """Take the results of pairs start to stop, without their padding."""
@@ -76,8 +74,8 @@ class Pairs:
         return self._y
 
 
-def _additive(mask: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
-    return np.where(mask, seen, seen.dtype.type(-np.inf)) if mask.dtype == np.bool_ else mask + seen
+def _additive(mask: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.where(mask, dtype.type(0), dtype.type(-np.inf)) if mask.dtype == np.bool_ else mask
 
 
 def _place(source: NDArray[Any], target: NDArray[Any]) -> None:

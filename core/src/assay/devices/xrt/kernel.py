@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class XrtKernel:
         slots = self.slots[size]
         self.turn += 1
         slot = slots[self.turn % IN_FLIGHT]
-        slot.begin(blocks, self.turn)
+        slot.begin(blocks, params, self.turn)
         return slot
 
     def finish(self, slot: _Slot, out: Array) -> Array:
@@ -127,12 +127,12 @@ class _Slot:
         scale = self.manifest.scale_of(buffer.name)
         return None if scale is None else self.regions[scale.argument]
 
-    def begin(self, blocks: Sequence[Array], turn: int) -> None:
+    def begin(self, blocks: Sequence[Array], params: Mapping[str, Any], turn: int) -> None:
         if self.run.running:  # the run before was given up on: its buffers are the device's until it ends
             self.run.wait(self.manifest.watchdog_s)
         try:
             for coder, block in zip(self.coders, blocks, strict=True):
-                coder.encode(block)
+                coder.encode(block, params)
             self.canary += np.uint8(turn & 1)  # another one each time, so that a stale output shows
             self.bytes[:] = self.canary
             self.decoder.region.to_device()
@@ -173,10 +173,20 @@ class _Coder:
         self.low, self.high = _clip(buffer.quantisation, dtype)
         self.rows = self.real.reshape(size, -1)
         self.scales = np.ones((size, 1), np.float32)
+        self.shared = self._shared_scales()
         self.gains: Array | None = None
         """Per item, the scale used over the scale that the design was made for."""
 
-    def encode(self, block: Array) -> None:
+    def _shared_scales(self) -> Array | None:
+        """Where the device reads or writes the scales of the items, if it does."""
+        if self.scale is not None:
+            return self.scale.array(np.dtype(np.float32), self.scales.shape)
+        if self.buffer.scales_behind:
+            start = self.buffer.codes(len(self.scales))
+            return self.region.view[start : start + self.scales.nbytes].view(np.float32).reshape(-1, 1)
+        return None
+
+    def encode(self, block: Array, params: Mapping[str, Any]) -> None:
         """Write a block's codes and make them the device's."""
         quantisation = self.quantisation
         if quantisation is None:
@@ -198,11 +208,13 @@ class _Coder:
                 self.rows += np.float32(quantisation.zero_point)
             np.clip(self.rows, self.low, self.high, out=self.rows)
             np.copyto(self.codes, self.real, casting="unsafe")
-            if self.scale is not None:
+            if self.shared is not None:
                 if not quantisation.from_data:
                     self.scales.fill(quantisation.scale)
-                self.scale.array(np.dtype(np.float32), self.scales.shape)[:] = self.scales
-                self.scale.to_device()
+                factor = params[self.buffer.factor] if self.buffer.factor else 1.0
+                np.multiply(self.scales, np.float32(factor), out=self.shared)
+                if self.scale is not None:
+                    self.scale.to_device()
         self.region.to_device()
 
     def from_device(self) -> None:
@@ -220,8 +232,8 @@ class _Coder:
             np.copyto(target, codes)
         else:
             scale: Any = np.float32(quantisation.scale)
-            if self.scale is not None:
-                scale = self.scale.array(np.dtype(np.float32), self.scales.shape)
+            if self.shared is not None:
+                scale = self.shared
                 if not np.isfinite(scale).all():
                     raise RuntimeError("the device gave a scale of its output that is not finite")
             if quantisation.zero_point:

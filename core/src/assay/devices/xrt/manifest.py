@@ -51,6 +51,10 @@ class Buffer(_Table):
     dtype: Dtype
     item_shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
     quantisation: Quantisation | None = None
+    scales_behind: bool = False
+    """The scales of the items, one float32 each, stand behind the codes in the same buffer."""
+    factor: str = ""
+    """A parameter of the operation that multiplies the scale which the device gets, such as "scale" for q."""
     gain: Literal["none", "linear", "log10_power"] = "none"
     """What a scale taken from the data does to this output: a factor, or a term of a power's logarithm."""
 
@@ -68,6 +72,10 @@ class Buffer(_Table):
 
     def nbytes(self, items: int) -> int:
         """Bytes of the buffer for a batch."""
+        return self.codes(items) + (items * 4 if self.scales_behind else 0)
+
+    def codes(self, items: int) -> int:
+        """Bytes of the codes alone."""
         return items * int(np.prod(self.item_shape)) * np.dtype(self.dtype).itemsize
 
 
