@@ -68,10 +68,11 @@ def test_bit_exact(kernel: Kernel, dtype: type) -> None:
     """Codes and scales are those of a model in Python's integers, for tiny and huge scales too."""
     info = np.iinfo(dtype)
     rng = np.random.default_rng(1)
-    codes: Array = rng.integers(info.min, info.max, (len(SCALES) + 2, 48), endpoint=True).astype(dtype)
+    codes: Array = rng.integers(info.min, info.max, (len(SCALES) + 4, 48), endpoint=True).astype(dtype)
     codes[:, :4] = [info.min, info.max, 0, 1]
-    codes[-2], codes[-1] = 0, -np.abs(codes[-1].astype(np.int64)) % 7 - 7
-    scales = np.array([*SCALES, 0.1, 0.2], np.float32)
+    codes[-4], codes[-3] = 1, -1  # one step is past the end of the table
+    codes[-2], codes[-1] = 0, rng.integers(-14, -7, 48)
+    scales = np.array([*SCALES, 8.0, 8.0, 0.1, 0.2], np.float32)
     result, units = run(kernel, codes, scales)
     for row, scale, got, unit in zip(codes, scales, result, units, strict=True):
         assert scalar(row.tolist(), float(scale)) == (got.tolist(), float(unit))
