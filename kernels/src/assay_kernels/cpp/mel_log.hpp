@@ -1,10 +1,11 @@
-// Logarithm to base 2 of positive, normal float32 numbers: within 4e-7 of the exact one.
+// Logarithms of float32 numbers.
 #pragma once
 
 #include "simd.hpp"
 
 namespace assay_kernels::ASSAY_SET {
 
+// Logarithm to base 2 of positive, normal numbers: within 4e-7 of the exact one.
 template <int W>
 ASSAY_INLINE Floats<W> log2(Floats<W> x) {
     // x = m 2^e with m between the square roots of 1/2 and 2, by integer arithmetic on the bits of x.
@@ -20,6 +21,14 @@ ASSAY_INLINE Floats<W> log2(Floats<W> x) {
     p = p * z - 0.72137588f;
     p = p * z + 1.4426997f;
     return p * z + __builtin_convertvector(e, Floats<W>);
+}
+
+inline constexpr float kLog10Of2 = 0.30102999566398119521f;
+
+// log2(max(x, 1e-10)); as much for NaN.
+template <int W>
+ASSAY_INLINE Floats<W> floored_log2(Floats<W> x) {
+    return log2<W>(larger(x, splat<W>(1e-10f)));
 }
 
 }  // namespace assay_kernels::ASSAY_SET

@@ -176,17 +176,28 @@ ASSAY_INLINE void power25(const Floats<W>* row, const Bin* bin, Floats<W>* power
     }
 }
 
-// Powers of the 201 bins of W frames, frame by lane. Sample n of all frames is at samples + offset of n, where
-// offset[j][i] is that of sample_of(i, j).
+// Where the samples of a frame are, in the order of the transform: offset[j][i] is that of sample_of(i, j).
+struct Offsets {
+    Offset offset[kLong][kShort];
+
+    template <class Rule>
+    explicit Offsets(Rule offset_of) {
+        for (int j = 0; j < kLong; ++j) {
+            for (int i = 0; i < kShort; ++i) offset[j][i] = static_cast<Offset>(offset_of(sample_of(i, j)));
+        }
+    }
+};
+
+// Powers of the 201 bins of W frames, frame by lane. Sample n of all frames is at samples + the offset of n.
 //
 // Calls between(j), for j up to 24, spread over the work: room for what else the memory could be doing.
 template <int W, class Between>
-ASSAY_INLINE void power_spectrum(const float* samples, const Offset (*offset)[kShort],
-                                 const TransformTables& tables, Floats<W> powers[kBins], const Between& between) {
+ASSAY_INLINE void power_spectrum(const float* samples, const Offsets& offsets, const TransformTables& tables,
+                                 Floats<W> powers[kBins], const Between& between) {
     Rows<W> rows;
 #pragma GCC unroll 1
     for (int j = 0; j < kLong; ++j) {
-        transform16<W>(samples, offset[j], tables.window[j], j, rows);
+        transform16<W>(samples, offsets.offset[j], tables.window[j], j, rows);
         between(j);
     }
     power25<W>(rows.first, tables.bin[0], powers);

@@ -10,6 +10,7 @@ namespace assay_kernels::ASSAY_SET {
 inline constexpr int kFrame = 400;  // samples: 25 ms at 16 kHz
 inline constexpr int kHop = 160;    // samples: 10 ms
 inline constexpr int kBins = kFrame / 2 + 1;
+inline constexpr int kMaxMels = 128;
 
 // 400 = 16 x 25, coprime: sample 25 i + 16 j (mod 400) is element (i, j) of a two-dimensional transform of
 // 16 x 25 points with no twiddle factors between its stages, and bin k is its element (k mod 16, k mod 25).

@@ -71,4 +71,26 @@ ASSAY_INLINE V smaller(V a, V b) {
     return a < b ? a : b;
 }
 
+template <int W>
+inline float largest_lane(Floats<W> v) {
+    float x = v[0];
+    for (int i = 1; i < W; ++i) x = larger(v[i], x);
+    return x;
+}
+
+template <int W>
+inline float smallest_lane(Floats<W> v) {
+    float x = v[0];
+    for (int i = 1; i < W; ++i) x = smaller(v[i], x);
+    return x;
+}
+
+template <int W>
+inline bool lanes_finite(Floats<W> v) {
+    for (int i = 0; i < W; ++i) {
+        if (!__builtin_isfinite(v[i])) return false;
+    }
+    return true;
+}
+
 }  // namespace assay_kernels::ASSAY_SET
