@@ -57,7 +57,8 @@ def test_without_a_tile_items_have_the_sizes_of_the_request(offer):
     """An item kernel without item_shape gets the heads one by one, as large as they are."""
     seen = set()
 
-    def kernel(q, k, v, mask, **params):
+    def kernel(q, k, v, mask, *, causal, causal_offset, scale, softcap):
+        params = {"causal": causal, "causal_offset": causal_offset, "scale": scale, "softcap": softcap}
         seen.add((q.shape[1:], k.shape[1:], v.shape[1:], mask.shape[1:]))
         return reference(q, k, v, mask, **params).astype(q.dtype)
 

@@ -243,10 +243,3 @@ def test_kernel_is_admitted_where_it_is_right(offer, kernel, params):
     candidate = offer(kernel, params=params).explain("attention")["offered"]
 
     assert candidate.verdict is assay.Verdict.CHOSEN, str(candidate.reasons)
-
-
-def test_remedy_names_the_domain_that_would_have_passed(offer):
-    """No softcap: the reason says what to declare."""
-    candidate = offer(no_softcap).explain("attention")["offered"]
-
-    assert 'declare params={"softcap": {0.0}}' in candidate.reasons[0].remedy

@@ -1,4 +1,4 @@
-"""Masks: who sees whom, in the forms that libraries and item kernels take."""
+"""Masks, and arrays, in the forms that libraries and item kernels take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assay_attention.sizes import Sizes
+from assay_attention.sizes import sizes
+
+Array = NDArray[Any]
 
 
 def causal_mask(length: int, keys: int, offset: int) -> NDArray[np.bool_]:
@@ -15,7 +17,7 @@ def causal_mask(length: int, keys: int, offset: int) -> NDArray[np.bool_]:
     return np.tri(length, keys, offset, dtype=np.bool_)
 
 
-def with_causal(mask: NDArray[Any] | None, seen: NDArray[np.bool_]) -> NDArray[Any]:
+def with_causal(mask: Array | None, seen: NDArray[np.bool_]) -> Array:
     """A mask of either kind in which only what is ``seen`` as well takes part."""
     if mask is None:
         return seen
@@ -24,10 +26,20 @@ def with_causal(mask: NDArray[Any] | None, seen: NDArray[np.bool_]) -> NDArray[A
     return np.where(seen, mask, mask.dtype.type(-np.inf))
 
 
-def four_axes(mask: NDArray[Any], sizes: Sizes) -> NDArray[Any]:
-    """The same mask with the axes (batch or 1, heads or 1, length, keys)."""
-    if len(sizes.leading) > 1:
-        mask = np.broadcast_to(mask, sizes.scores)
-        return mask.reshape(sizes.batch, sizes.heads, sizes.length, sizes.keys)
-    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    return np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:2], sizes.length, sizes.keys)))
+def four_axes(array: Array) -> Array:
+    """A view of q, k or v with the axes (batch, heads, length, depth)."""
+    if array.ndim == 4:
+        return array
+    if array.ndim < 4:
+        return array[(None,) * (4 - array.ndim)]
+    return array.reshape(-1, *array.shape[-3:])
+
+
+def mask_with_four_axes(mask: Array, q: Array, k: Array) -> Array:
+    """A mask with the axes (batch or 1, heads or 1, length, keys)."""
+    if q.ndim > 4:
+        size = sizes(q.shape, k.shape, k.shape)
+        return np.broadcast_to(mask, size.scores).reshape(-1, *size.scores[-3:])
+    mask = mask[(None,) * (4 - mask.ndim)]
+    shape = (*mask.shape[:2], q.shape[-2], k.shape[-2])
+    return mask if mask.shape == shape else np.ascontiguousarray(np.broadcast_to(mask, shape))

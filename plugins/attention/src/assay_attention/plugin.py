@@ -55,6 +55,7 @@ def assay_implementations() -> Iterator[assay.Implementation]:
         capabilities=assay.Capabilities(
             dtypes=frozenset({"float32", "float64"}),
             params={"softcap": frozenset({0.0})},
+            thread_safe=True,
             requires=assay.Requires(packages=("torch>=2.5",)),
         ),
         description="PyTorch on the CPU",

@@ -66,6 +66,7 @@ def assay_implementations() -> Iterator[assay.Implementation]:
         capabilities=assay.Capabilities(
             dtypes=frozenset({"float32", "float64"}),
             writes_out=True,
+            thread_safe=True,
             requires=assay.Requires(packages=("torch>=2.3",)),
         ),
         description="PyTorch on the CPU",

@@ -12,8 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from assay_attention.masks import causal_mask, four_axes, with_causal
-from assay_attention.sizes import Shape, sizes
+from assay_attention.masks import causal_mask, four_axes, mask_with_four_axes, with_causal
+from assay_attention.sizes import Shape
 
 OPSET = 23  # the first that has Attention
 SESSIONS = 16
@@ -40,22 +40,17 @@ def open_attention(device: assay.Device, plan: assay.Plan) -> Callable[..., NDAr
         scale: float | None,
         softcap: float,
     ) -> NDArray[Any]:
-        size = sizes(q.shape, k.shape, v.shape)
         if causal and causal_offset:  # the operator's own rule has no offset
-            mask = with_causal(mask, causal_mask(size.length, size.keys, causal_offset))
+            mask = with_causal(mask, causal_mask(q.shape[-2], k.shape[-2], causal_offset))
             causal = False
-        feed = {
-            "q": q.reshape(size.batch, size.heads, size.length, size.depth),
-            "k": k.reshape(size.batch, size.key_heads, size.keys, size.depth),
-            "v": v.reshape(size.batch, size.key_heads, size.keys, size.value_depth),
-        }
+        feed = {"q": four_axes(q), "k": four_axes(k), "v": four_axes(v)}
         kind = 0
         if mask is not None:
-            feed["mask"] = four_axes(mask, size)
+            feed["mask"] = mask_with_four_axes(mask, q, k)
             kind = TensorProto.BOOL if mask.dtype == np.bool_ else TensorProto.FLOAT
         session = session_for(plan.threads, kind, causal, scale, softcap)
         result: NDArray[Any] = session.run(None, feed)[0]
-        return result.reshape(size.result)
+        return result.reshape(*q.shape[:-1], v.shape[-1])
 
     return attention
 

@@ -9,17 +9,18 @@ import assay
 import torch
 from numpy.typing import NDArray
 
-from assay_attention.masks import causal_mask, four_axes, with_causal
-from assay_attention.sizes import sizes
+from assay_attention.masks import causal_mask, four_axes, mask_with_four_axes, with_causal
 
 
 def open_attention(device: assay.Device, plan: assay.Plan) -> Callable[..., NDArray[Any]]:
     """Attention without softcap on up to ``plan.threads`` threads.
 
-    PyTorch's number of threads belongs to the process, so it is set for the length of a call and put back:
-    the program's own use of PyTorch keeps its setting. Calls come one at a time, so that two never undo
-    each other's.
+    PyTorch keeps the number of threads per calling thread, with the last one set as the default of new ones.
+    Where it differs from the plan's it is set for the length of a call and put back, so that the program's
+    own use of PyTorch keeps its setting.
     """
+
+    attend = torch.nn.functional.scaled_dot_product_attention
 
     def attention(
         q: NDArray[Any],
@@ -32,24 +33,22 @@ def open_attention(device: assay.Device, plan: assay.Plan) -> Callable[..., NDAr
         scale: float | None,
         softcap: float,
     ) -> NDArray[Any]:
-        size = sizes(q.shape, k.shape, v.shape)
         if causal and (causal_offset or mask is not None):  # its own rule has no offset and excludes a mask
-            mask = with_causal(mask, causal_mask(size.length, size.keys, causal_offset))
+            mask = with_causal(mask, causal_mask(q.shape[-2], k.shape[-2], causal_offset))
             causal = False
-        query = _tensor(q).view(size.batch, size.heads, size.length, size.depth)
-        key = _tensor(k).view(size.batch, size.key_heads, size.keys, size.depth)
-        value = _tensor(v).view(size.batch, size.key_heads, size.keys, size.value_depth)
-        bias = None if mask is None else _tensor(four_axes(mask, size))
+        bias = None if mask is None else _tensor(mask_with_four_axes(mask, q, k))
+        tensors = [_tensor(four_axes(array)) for array in (q, k, v)]
+        grouped = tensors[0].shape[1] != tensors[1].shape[1]
         threads = torch.get_num_threads()
-        torch.set_num_threads(plan.threads)
+        if threads != plan.threads:
+            torch.set_num_threads(plan.threads)
         try:
-            result = torch.nn.functional.scaled_dot_product_attention(
-                query, key, value, bias, is_causal=causal, scale=scale, enable_gqa=size.group > 1
-            )
+            result = attend(*tensors, bias, is_causal=causal, scale=scale, enable_gqa=grouped)
         finally:
-            torch.set_num_threads(threads)
+            if threads != plan.threads:
+                torch.set_num_threads(threads)
         answer: NDArray[Any] = result.numpy()
-        return answer.reshape(size.result)
+        return answer.reshape(*q.shape[:-1], v.shape[-1])
 
     return attention
 

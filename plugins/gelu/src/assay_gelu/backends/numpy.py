@@ -23,7 +23,7 @@ def _constant(value: float) -> Float32:
 
 # Both forms are gelu(x) = max(x, 0) - h(|x|) with h(a) = a (1 - F(a)), F the distribution or its
 # approximation by tanh. h(a) is a over something that grows fast and overflows soon: h is 0 then. So that
-# infinity over infinity does not arise, a stops at LARGE. LARGE and ZERO are arrays of a block's length because
+# infinity over infinity does not arise, a stops at LARGE. LARGE and ZERO are arrays of a block's length:
 # NumPy's minimum and maximum with a scalar are several times slower.
 LARGE = np.full(BLOCK, 1e4, np.float32)
 ZERO = np.zeros(BLOCK, np.float32)

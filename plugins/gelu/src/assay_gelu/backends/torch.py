@@ -13,20 +13,24 @@ from numpy.typing import NDArray
 def open_gelu(device: assay.Device, plan: assay.Plan) -> Callable[..., NDArray[Any]]:
     """GELU on up to ``plan.threads`` threads.
 
-    PyTorch's number of threads belongs to the process, so it is set for the length of a call and put back:
-    the program's own use of PyTorch keeps its setting. Calls come one at a time, so that two never undo
-    each other's.
+    PyTorch keeps the number of threads per calling thread, with the last one set as the default of new ones.
+    Where it differs from the plan's it is set for the length of a call and put back, so that the program's
+    own use of PyTorch keeps its setting.
     """
+
+    compute = torch.nn.functional.gelu
 
     def gelu(x: NDArray[Any], *, approximate: str, out: NDArray[Any]) -> NDArray[Any]:
         if not x.flags.writeable:
             x = x.copy()  # PyTorch has no read-only tensors and warns of them
         threads = torch.get_num_threads()
-        torch.set_num_threads(plan.threads)
+        if threads != plan.threads:
+            torch.set_num_threads(plan.threads)
         try:
-            torch.nn.functional.gelu(torch.from_numpy(x), approximate=approximate, out=torch.from_numpy(out))
+            compute(torch.from_numpy(x), approximate=approximate, out=torch.from_numpy(out))
         finally:
-            torch.set_num_threads(threads)
+            if threads != plan.threads:
+                torch.set_num_threads(threads)
         return out
 
     return gelu
