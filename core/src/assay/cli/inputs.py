@@ -85,8 +85,10 @@ def external(target: str | None) -> Any:
     assert target is not None
     try:
         return resolve(target)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise AssayError(f"{target} needs the module {error.name}: pip install {error.name}") from error
+    except ImportError as error:  # with what the plugin itself has to say
+        raise AssayError(str(error)) from error
 
 
 def parse(op: Operation[Any, Any], given: Sequence[str] | None) -> dict[str, Any]:
