@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+from assay import InvalidInput
 from numpy.typing import NDArray
 
-from assay import InvalidInput
 from assay_mel.definition import SAMPLE_RATE
 
 try:
@@ -103,11 +103,12 @@ def _decode(file: soundfile.SoundFile) -> tuple[Float32, int]:
 
 
 def _ends_early(file: soundfile.SoundFile, path: Path) -> bool:
-    """Whether the container says that more should follow, where libsndfile reads on as if nothing was amiss."""
+    """Whether the container says that more should follow; libsndfile reads on as if nothing was amiss."""
     if file.format == "OGG":
         with path.open("rb") as raw:
             raw.seek(max(0, path.stat().st_size - OGG_PAGE))
             tail = raw.read()
-        page = tail.rfind(b"OggS")
-        return page >= 0 and not tail[page + 5] & LAST_PAGE
+        page = tail[max(0, tail.rfind(b"OggS")) :]
+        whole = len(page) >= 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+        return not (whole and page[5] & LAST_PAGE)
     return any(int(there) < int(claimed) < UNKNOWN for claimed, there in CUT_SHORT.findall(file.extra_info))

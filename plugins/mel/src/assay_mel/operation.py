@@ -62,7 +62,7 @@ def infer(audio: NDArray[Any], *, n_mels: int, center: bool) -> Spec:
             f"mel: audio is {audio.dtype}; accepted are float32 in [-1, 1], float64 (cast) "
             f"and int16 (divided by {PCM16})"
         )
-    if isinstance(n_mels, bool) or n_mels not in N_MELS:
+    if isinstance(n_mels, bool) or not isinstance(n_mels, (int, np.integer)) or n_mels not in N_MELS:
         raise assay.InvalidInput(f"mel: n_mels is {n_mels!r}; expected {N_MELS[0]} or {N_MELS[1]}")
     if not isinstance(center, bool):
         raise assay.InvalidInput(f"mel: center is {center!r}; expected True or False")

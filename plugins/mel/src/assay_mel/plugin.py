@@ -9,7 +9,7 @@ import assay
 
 from assay_mel.operation import MEL
 
-HERE = "assay_mel.implementations"
+HERE = "assay_mel.backends"
 
 
 @assay.hookimpl
