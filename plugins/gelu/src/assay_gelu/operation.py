@@ -67,7 +67,7 @@ def tolerance(
 ) -> assay.Tolerance:
     """Exact: 2e-6 or 4 units in the last place of the result, the larger.
 
-    Approximate: 1 % of the output's range, where that is larger.
+    Approximate: 1 % of the output's range, counted from 0, where that is larger.
     """
     x = inputs[0]
     assert x is not None
@@ -75,7 +75,9 @@ def tolerance(
     ulp = np.where(fraction == 0, 0, np.ldexp(EPSILON[x.dtype.name], exponent - 1))
     limit = np.maximum(2e-6, 4 * ulp)
     if accuracy is assay.Accuracy.APPROXIMATE and expected.size:
-        limit = np.maximum(limit, 0.01 * float(np.ptp(expected)))
+        # From 0, so that a request of one element has a range too.
+        spread = max(float(expected.max()), 0.0) - min(float(expected.min()), 0.0)
+        limit = np.maximum(limit, 0.01 * spread)
     return assay.Tolerance(limit)
 
 
