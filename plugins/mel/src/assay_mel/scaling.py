@@ -20,11 +20,12 @@ def normalise(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
         The same array.
     """
     n_mels, frames = log_mel.shape
-    floor = log_mel.max() - np.float32(DECADES)
     width = max(1, CHUNK // n_mels)
+    # A row, not a number: numpy's maximum is vectorised for arrays only.
+    floor = np.full(min(width, frames), log_mel.max() - np.float32(DECADES))
     for start in range(0, frames, width):
         part = log_mel[:, start : start + width]
-        np.maximum(part, floor, out=part)
+        np.maximum(part, floor[: part.shape[1]], out=part)
         part += np.float32(4.0)
         part *= np.float32(0.25)
     return log_mel

@@ -38,7 +38,8 @@ class Scratch(threading.local):
 
 _scratch = Scratch()
 _WINDOW = window()
-_FLOOR = np.array([FLOOR], np.float32)
+# A row, not a number: numpy's maximum is vectorised for arrays only.
+_FLOOR = np.full(BLOCK, FLOOR, np.float32)
 # numpy's float32 logarithm is vectorised, its log10 is not.
 _LOG10_E = np.array([np.log10(np.e)], np.float32)
 
@@ -80,6 +81,6 @@ def _log_mel_block(frames: Float32, out: Float32) -> None:
     by_bin = power.T
     for filters, bins, weights in bands(n_mels):
         np.matmul(weights, by_bin[bins], out=mel[filters])
-    np.maximum(mel, _FLOOR, out=mel)
+    np.maximum(mel, _FLOOR[:n], out=mel)
     np.log(mel, out=mel)
     np.multiply(mel, _LOG10_E, out=out)
