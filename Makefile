@@ -37,12 +37,14 @@ demo: setup
 	run assay status; \
 	run assay explain mel; \
 	run assay run mel examples/speech.flac -o demo-output/mel.npy --plot demo-output/mel.png; \
-	printf '\n%s\n' "The features are in demo-output/mel.npy, the picture is demo-output/mel.png." \
-		"Next, with your own recording (WAV, FLAC, OGG or MP3):" \
+	printf '\n'; printf '%s\n' \
+		"The features are in demo-output/mel.npy, the picture is demo-output/mel.png." \
+		"" \
+		"Next, with a recording of your own (WAV, FLAC, OGG or MP3):" \
 		"  source $(VENV)/bin/activate" \
 		"  assay run mel RECORDING -o features.npy --plot features.png" \
-		"  assay bench mel         what batching is worth on this machine" \
-		"  assay doctor            what is here, what is missing, and how to get it"
+		"  assay bench mel   # what batching is worth on this machine" \
+		"  assay doctor      # what is here, what is missing, and how to get it"
 
 test: $(STAMPS)/test | setup
 	$(PY) -m pytest $(TEST_FLAGS) -m "not peers" $(wildcard $(TESTS))

@@ -181,7 +181,7 @@ def test_explain_names_everyone_with_remedies(assay):
     assert "-> pip install 'no-such-package>=2'" in out
     assert "it looks like zeros" in out
     assert "To mend: double.zeros." in out
-    assert "if you follow the remedy: double.lacking." in out
+    assert "May outrank double.plain once its remedy is followed: double.lacking." in out
 
 
 @pytest.mark.usefixtures("wrong")

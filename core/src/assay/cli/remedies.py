@@ -79,11 +79,8 @@ def summary(decision: Decision, demand: OpConfig) -> list[str]:
     if by_need[Need.NOW]:
         lines.append(f"To mend: {_names(by_need[Need.NOW])}.")
     if by_need[Need.OPTIONAL]:
-        lines.append(
-            f"Would be tried before {decision.chosen}, if you follow the remedy: "
-            + _names(by_need[Need.OPTIONAL])
-            + "."
-        )
+        serving = decision.chosen or "nothing"
+        lines.append(f"May outrank {serving} once its remedy is followed: {_names(by_need[Need.OPTIONAL])}.")
     if not lines:
         lines.append("No remedy needs following.")
     return lines

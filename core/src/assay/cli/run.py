@@ -91,6 +91,7 @@ def _report(
         "error": worst and worst.max_abs,
         "limit": worst and worst.limit,
         "seconds": seconds,
+        "kernel_seconds": ran.counters.seconds,
         "work": work,
         "work_unit": op.work_unit,
         "work_per_second": work / seconds,
@@ -121,6 +122,9 @@ def _show(report: dict[str, Any]) -> None:
         "none: it was not proved" if error is None else f"{error:.1e}, admitted {report['limit']:.1e}",
     )
     shown.add_row("time", f"{duration(report['seconds'])} for {amount(report['work'])} {report['work_unit']}")
+    shown.add_row(
+        "", f"{duration(report['kernel_seconds'])} of it in the kernel; a first call also finds its way"
+    )
     shown.add_row("speed", rate(report["work_per_second"], report["work_unit"]))
     for key in ("output", "plot"):
         if report[key]:
