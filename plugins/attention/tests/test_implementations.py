@@ -156,3 +156,4 @@ def test_softcap(attention):
     for cap in (0.5, 2.0, 50.0):
         mask = noise(30, 40) * np.float32(cap)
         check(attention(5 * q, k, v, softcap=cap, mask=mask), (5 * q, k, v), softcap=cap, mask=mask)
+    check(attention(500 * q, k, v, softcap=200.0), (500 * q, k, v), softcap=200.0)
