@@ -53,7 +53,7 @@ def minimax(basis: Doubles, target: Doubles, weight: Doubles) -> Doubles:
     Lawson's method: least squares, the importance of a point multiplied by its error until all are level.
     """
     importance = np.full(len(target), 1 / len(target))
-    for _ in range(500):
+    for _ in range(300):
         scale = np.sqrt(importance) * weight
         coefficients = np.linalg.lstsq(basis * scale[:, None], target * scale, rcond=None)[0]
         importance *= np.abs(basis @ coefficients - target) * weight
@@ -63,14 +63,14 @@ def minimax(basis: Doubles, target: Doubles, weight: Doubles) -> Doubles:
 
 def exp2_polynomial(degree: int) -> Doubles:
     """Return the coefficients of 1 + c1 f + ... that is near 2^f for |f| <= 1/2, from 1 up."""
-    f = chebyshev_points(2000, -0.5, 0.5)
+    f = chebyshev_points(500, -0.5, 0.5)
     rest = minimax(f[:, None] ** np.arange(1, degree + 1), 2**f - 1, 2**-f)
     return np.concatenate([[1.0], rest])
 
 
 def log_erf_tail_polynomial(degree: int) -> tuple[Doubles, float]:
     """Return the polynomial near log2 Phi(-a) and where it has faded out."""
-    a = chebyshev_points(4000, 0, 13.1)
+    a = chebyshev_points(1500, 0, 13.1)
     target = log_ndtr(-a) / LN2
     felt = a * erf_tail(a) * LN2  # what an error of 1 does to GELU
     # Powers of a / 8, so that the columns have like sizes.

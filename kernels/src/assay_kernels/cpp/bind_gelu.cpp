@@ -2,7 +2,6 @@
 #include <nanobind/nanobind.h>
 
 #include <cstring>
-#include <optional>
 
 #include "arrays.hpp"
 #include "gelu.hpp"
@@ -26,21 +25,18 @@ GeluForm form_of(const char* approximate) {
 nb::object py_gelu(nb::handle x, const char* approximate, nb::handle out, int threads) {
     const GeluForm form = form_of(approximate);
     checked_threads(threads);
-    std::optional<Array> in(std::in_place, x, "x");
-    if (in->type() != 'f') {
-        PyErr_Format(PyExc_TypeError, "x: expected float32, found %s", in->describe().c_str());
-        throw nb::python_error();
-    }
+    PlainInput in(x, "x");
+    const int axes = in.array().ndim();
     std::size_t shape[kMaxAxes];
-    for (int axis = 0; axis < in->ndim(); ++axis) shape[axis] = in->size(axis);
-    const Result result(out, in->ndim(), shape);
-    const std::size_t n = in->elements();
-    const std::size_t bytes = n * sizeof(float);
-    const bool shifted = in->data() != result.data() && overlap(in->data(), bytes, result.data(), bytes);
-    if (!in->plain() || shifted) in.emplace(plain_copy(x), "x");
+    for (int axis = 0; axis < axes; ++axis) shape[axis] = in.array().size(axis);
+    const Result result(out, axes, shape);
+    const std::size_t n = in.array().elements();
+    // In place is right as it is. Otherwise, where the two overlap, x would be read after it was written.
+    const bool in_place = in.array().plain() && in.data() == result.data();
+    if (!in_place) in.prepare(result.data(), n * sizeof(float));
     {
         const nb::gil_scoped_release released;
-        gelu(static_cast<const float*>(in->data()), result.data(), n, form, threads);
+        gelu(in.data(), result.data(), n, form, threads);
     }
     return result.finish();
 }
@@ -61,7 +57,7 @@ void bind_gelu(nb::module_& m) {
                 [threads](nb::handle x, const char* approximate, nb::handle out) {
                     return py_gelu(x, approximate, out, threads);
                 },
-                nb::name("gelu"), nb::arg("x"), nb::kw_only(), "approximate"_a = "none", "out"_a = nb::none());
+                nb::name("gelu"), "x"_a, nb::kw_only(), "approximate"_a = "none", "out"_a = nb::none());
         },
         "threads"_a);
 }

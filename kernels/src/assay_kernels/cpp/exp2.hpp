@@ -21,10 +21,16 @@ ASSAY_INLINE Exp2Parts<W> split_exp2(Floats<W> x, float unit = 1.0f) {
     return {floats_of<W>(bits_of<W>(rounded) << 23), x * unit - (rounded - kRound)};
 }
 
+// (2^f - 1) / f
+template <int W>
+ASSAY_INLINE Floats<W> exp2_slope(Floats<W> f) {
+    return (((kExp2[5] * f + kExp2[4]) * f + kExp2[3]) * f + kExp2[2]) * f + kExp2[1];
+}
+
 // 2^f to 9.2e-8 of itself; exactly 1 at 0.
 template <int W>
 ASSAY_INLINE Floats<W> exp2_fraction(Floats<W> f) {
-    return ((((kExp2[5] * f + kExp2[4]) * f + kExp2[3]) * f + kExp2[2]) * f + kExp2[1]) * f + kExp2[0];
+    return exp2_slope<W>(f) * f + kExp2[0];
 }
 
 }  // namespace assay_kernels::ASSAY_SET
