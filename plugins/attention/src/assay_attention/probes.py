@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 import assay
@@ -16,15 +17,12 @@ EDGES = (1, 63, 64, 65, 127, 128, 129)
 
 
 def probes(rng: np.random.Generator, domain: assay.Domain) -> Iterator[assay.Probe]:
-    """For each dtype: sizes, scores, heads, causal rules, masks, softcaps and scales."""
-    for name in domain.dtypes:
+    """Sizes, scores, heads, causal rules, masks, softcaps and scales; a third of them for further dtypes."""
+    groups = (_sizes, _scores, _heads, _causal, _masks, _softcaps_and_scales)
+    for index, name in enumerate(domain.dtypes):
         draw = _Draw(rng, domain, np.dtype(name))
-        yield from _sizes(draw)
-        yield from _scores(draw)
-        yield from _heads(draw)
-        yield from _causal(draw)
-        yield from _masks(draw)
-        yield from _softcaps_and_scales(draw)
+        requests = chain.from_iterable(group(draw) for group in groups)
+        yield from islice(requests, 0, None, 3 if index else 1)
 
 
 class _Draw:
@@ -69,9 +67,8 @@ class _Draw:
 
 def _sizes(draw: _Draw) -> Iterator[assay.Probe]:
     yield draw.probe("three heads", *draw.inputs(3, length=33, keys=49))
-    for index, length in enumerate(EDGES):
-        for keys in (length, EDGES[index - 3]):
-            yield draw.probe(f"{length} x {keys}", *draw.inputs(1, length=length, keys=keys))
+    for length, keys in zip(EDGES, EDGES[3:] + EDGES[:3], strict=True):
+        yield draw.probe(f"{length} x {keys}", *draw.inputs(1, length=length, keys=keys))
     for depth in (1, 17, 80, 128):
         yield draw.probe(f"depth {depth}", *draw.inputs(2, depth=depth))
     yield draw.probe("values less deep than keys", *draw.inputs(2, value_depth=40))
@@ -106,7 +103,7 @@ def _heads(draw: _Draw) -> Iterator[assay.Probe]:
 
 def _causal(draw: _Draw) -> Iterator[assay.Probe]:
     for offset in draw.domain.values("causal_offset", (0, 5, -3, 60)):
-        for length, keys in ((7, 7), (5, 9), (9, 5), (65, 129)):
+        for length, keys in ((5, 9), (9, 5), (65, 129)):
             yield draw.probe(
                 f"causal from {offset}, {length} x {keys}",
                 *draw.inputs(2, length=length, keys=keys),
@@ -122,9 +119,8 @@ def _masks(draw: _Draw) -> Iterator[assay.Probe]:
         takes_part = rng.random(shape) < 0.6
         yield draw.probe(f"boolean mask {shape}", *draw.inputs(3, 2), takes_part)
         bias = rng.normal(0, 2, shape)
-        yield draw.probe(f"additive mask {shape}", *draw.inputs(3, 2), bias)
         bias[rng.random(shape) < 0.3] = -np.inf
-        yield draw.probe(f"additive mask {shape} with minus infinity", *draw.inputs(3, 2), bias)
+        yield draw.probe(f"additive mask {shape}", *draw.inputs(3, 2), bias)
 
     takes_part = rng.random((19, 37)) < 0.5
     takes_part[[0, 7]] = False

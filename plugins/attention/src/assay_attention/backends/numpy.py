@@ -33,7 +33,8 @@ def attention(
     """Attention in the dtype of its inputs, float32 or float64.
 
     A block is some queries of one sequence and key head against every key they can see, or, where sequences
-    are short, all queries of several. A block sees all of its keys at once, so its softmax is final.
+    are short, all queries of several. A block sees all of its keys at once, so its softmax is final. The
+    products run on as many threads as NumPy's BLAS is set to (OPENBLAS_NUM_THREADS), everything else on one.
     """
     size = sizes(q.shape, k.shape, v.shape)
     if not out.size or not size.keys:
