@@ -157,3 +157,13 @@ def test_softcap(attention):
         mask = noise(30, 40) * np.float32(cap)
         check(attention(5 * q, k, v, softcap=cap, mask=mask), (5 * q, k, v), softcap=cap, mask=mask)
     check(attention(500 * q, k, v, softcap=200.0), (500 * q, k, v), softcap=200.0)
+
+
+def test_numpy_scalars_are_parameters_too(attention):
+    """A scale, an offset and a rule that come out of NumPy do not change the dtype of the arithmetic."""
+    arrays = qkv()
+    params = {"scale": np.float64(0.3), "causal": np.True_, "causal_offset": np.int64(2)}
+    if attention.serving != "attention.torch":
+        params["softcap"] = np.float64(2)
+
+    check(attention(*arrays, **params), arrays, **params)

@@ -42,8 +42,8 @@ def attention(
         return out
     # Sequences and key heads are one axis, so that the products broadcast a key head over its group.
     pairs = size.batch * size.key_heads
-    factor = 1 / math.sqrt(size.depth) if scale is None else scale
-    query = q * (factor / softcap if softcap else factor)
+    factor = 1 / math.sqrt(size.depth) if scale is None else float(scale)
+    query = q * (factor / float(softcap) if softcap else factor)
     query = query.reshape(pairs, size.group, size.length, size.depth)
     key = k.reshape(pairs, 1, size.keys, size.depth)
     value = v.reshape(pairs, 1, size.keys, size.value_depth)
@@ -69,7 +69,7 @@ def attention(
             np.matmul(query[first:last, :, start:stop], key[first:last, :, :keys].swapaxes(-1, -2), out=score)
             if softcap:
                 np.tanh(score, out=score)
-                score *= softcap
+                score *= float(softcap)
             if bias is not None:
                 index = np.unravel_index(np.arange(first, last), bias.shape[:-3])
                 _add(score, bias[..., start:stop, :keys][index])
