@@ -176,6 +176,15 @@ def test_int16_is_divided_by_32768(native: ModuleType, center: bool) -> None:
     np.testing.assert_array_equal(features, native.log_mel(pcm.astype(np.float32) / 32768, center=center))
 
 
+def test_click_in_every_place_of_a_frame(native: ModuleType) -> None:
+    """A lone sample keeps its precision where the window all but hides it, at both of its ends."""
+    for at in range(400, 801):
+        audio = np.zeros(1_300, np.float32)
+        audio[at] = 0.7
+
+        assert_close(native.log_mel(audio), log_mel(audio), largest=1e-6)
+
+
 @pytest.mark.parametrize("n_mels", [80, 128])
 @pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 130])
 def test_items(native: ModuleType, count: int, n_mels: int) -> None:

@@ -101,11 +101,10 @@ ASSAY_INLINE void transform16(const float* samples, const Offset* offset, const 
                               Rows<W>& rows) {
     Floats<W> even[8], odd[8];
     for (int i = 0; i < 8; ++i) {
-        // The window w of the one and 1 - w of the other, in one multiplication by w each.
         const Floats<W> x = load<Floats<W>>(samples + offset[i]);
-        const Floats<W> y = load<Floats<W>>(samples + offset[i + 8]);
-        even[i] = y + (x - y) * window[i];
-        odd[i] = (x + y) * window[i] - y;
+        const Floats<W> y = load<Floats<W>>(samples + offset[i + 8]) * window[i + 8];
+        even[i] = x * window[i] + y;
+        odd[i] = x * window[i] - y;
     }
     {
         Floats<W> f[4], g[4];

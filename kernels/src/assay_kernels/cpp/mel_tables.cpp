@@ -26,7 +26,7 @@ const TransformTables& TransformTables::get() {
     static const TransformTables tables = [] {
         TransformTables t;
         for (int j = 0; j < kLong; ++j) {
-            for (int i = 0; i < kShort / 2; ++i) {
+            for (int i = 0; i < kShort; ++i) {
                 t.window[j][i] = static_cast<float>(0.5 - 0.5 * std::cos(2.0 * kPi * sample_of(i, j) / kFrame));
             }
             for (int i = 0; i <= kShort / 2; ++i) t.bin[i][j] = static_cast<Bin>(bin_of(i, j));

@@ -31,9 +31,7 @@ using Bin = std::uint8_t;
 using Offset = std::int16_t;
 
 struct TransformTables {
-    // Periodic Hann window at sample_of(i, j), for the first half of the short transform: the other half is
-    // 200 samples on, where the window is one minus this.
-    float window[kLong][kShort / 2];
+    float window[kLong][kShort];              // periodic Hann, at sample_of
     Bin bin[kShort / 2 + 1][kLong];  // bin_of
 
     static const TransformTables& get();
