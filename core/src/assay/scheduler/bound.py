@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import perf_counter
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from numpy import empty, ndarray, vdot
+from numpy import ndarray
 
-from assay.contract.operation import Array
-from assay.negotiation.kernel import check_result
-from assay.scheduler.dispatcher import check_out
+from assay.contract.errors import AssayError, InvalidInput
+from assay.contract.operation import Array, Arrays, Operation, Spec
+from assay.scheduler.hot import Hot, shortest
 from assay.scheduler.route import Route
 from assay.scheduler.signature import bind
 
 if TYPE_CHECKING:
-    from assay.contract.operation import Operation
     from assay.scheduler.dispatcher import Dispatcher
 
 P = ParamSpec("P")
@@ -23,6 +22,38 @@ R = TypeVar("R")
 
 ROUTES = 1024
 """Signatures that are remembered; beyond, all are forgotten and found again."""
+
+PLAIN = (bool, int, float, str, type(None))
+"""Types of parameters by which a route is remembered."""
+
+Shape = tuple[int, ...]
+
+
+class _Memory:
+    """The routes that were found since the serving order last changed. Replaced as a whole.
+
+    So a route that was found before the change and is remembered after it goes where nobody looks.
+    """
+
+    __slots__ = ("hot", "keyed", "plain", "routes")
+
+    def __init__(self) -> None:
+        self.routes: dict[Any, Route] = {}
+        self.plain: dict[Shape, Route] = {}
+        """The routes of one array and nothing else."""
+        self.hot: dict[Shape, Hot] = {}
+        self.keyed: dict[Shape, list[tuple[dict[str, Any], list[type] | None, Hot]]] = {}
+        """The parameters given; their types, where one of them equals one of another type (1 and True)."""
+
+    def keyed_hot(self, shape: Shape, kwargs: dict[str, Any]) -> Hot | None:
+        """The way of a shape with parameters."""
+        try:
+            for given, types, hot in self.keyed.get(shape, ()):
+                if given == kwargs and (types is None or types == [*map(type, kwargs.values())]):
+                    return hot
+        except ValueError:  # an array among them, which is not simply equal or not
+            pass
+        return None
 
 
 class BoundOperation(Generic[P, R]):
@@ -32,6 +63,7 @@ class BoundOperation(Generic[P, R]):
         InvalidInput: The arguments do not fit the operation.
         NoImplementation: No implementation takes this signature.
         OperationFailed: Every implementation that takes it failed.
+        DeadlineExceeded: None of them answered in time.
     """
 
     def __init__(
@@ -43,12 +75,11 @@ class BoundOperation(Generic[P, R]):
     ) -> None:
         self._dispatcher = dispatcher
         self._require = require
-        self._deadline_s = deadline_s if deadline_s is not None else dispatcher.policy.deadline_s
-        self._routes: dict[Any, Route] = {}
-        self._single: dict[tuple[int, ...], Route] = {}
-        self._closed: Exception | None = None
+        self._deadline_s = deadline_s
+        self._closed: AssayError | None = None
+        self.forget()
         self.__doc__ = dispatcher.op.signature.__doc__
-        dispatcher.listeners.append(self.forget)
+        dispatcher.bind(self)
 
     @property
     def operation(self) -> Operation[P, R]:
@@ -58,82 +89,117 @@ class BoundOperation(Generic[P, R]):
     @property
     def serving(self) -> str | None:
         """The id of the implementation that serves now."""
-        server = self._dispatcher.chosen()
-        return server.candidate.id if server else None
+        active = self._dispatcher.roster.active
+        return active[0].candidate.id if active else None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Serve one request."""
-        # The way of a signature seen before that needs nothing but the call: one look-up.
-        if len(args) == 1 and not kwargs:
-            array = args[0]
-            if type(array) is ndarray:
-                route = self._single.get(array.shape)
-                if route is not None and array.dtype is route.dtype:
-                    flags = array.flags
-                    if flags.c_contiguous and flags.aligned:
-                        return self._hot(route, array)
-        return self._general(args, kwargs)
+    if TYPE_CHECKING:
 
-    def _hot(self, route: Route, array: Array) -> R:
-        start = perf_counter()
-        try:
-            if route.gives_out:
-                result = route.call(array, out=empty(route.shape, route.result), **route.params)
-            else:
-                result = route.call(array, **route.params)
-            elapsed = perf_counter() - start
-            if type(result) is not ndarray or result.shape != route.shape or result.dtype is not route.result:
-                check_result(result, route.shape, route.result)
-            if not route.small:
-                route.legs[0].guard(result, (array,), elapsed)
-            elif not _small_finite(result):
-                route.legs[0].guard(result, (array,), 0.0)
-        except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-            return self._dispatcher.serve(route, route.gather((array,), {}), None, None, error)  # type: ignore[return-value]
-        counters = route.counters
-        counters.calls += 1
-        counters.seconds += elapsed
-        counters.work += route.work
-        return result  # type: ignore[no-any-return]  # R is what the operation returns
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Serve one request."""
 
-    def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+    else:
+
+        def __call__(self, array=None, /, *rest, **kwargs):
+            """Serve one request."""
+            if not rest and type(array) is ndarray:
+                hot = self._keyed_hot(array.shape, kwargs) if kwargs else self._hot.get(array.shape)
+                if hot is not None:
+                    result = hot(array)
+                    if result is not None:
+                        return result
+            route, inputs, out = self.find(() if array is None else (array, *rest), kwargs)
+            return self._dispatcher.serve(route, inputs, out, self.deadline_of(route))
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Serve one request in the background, in one batch with others where the kernel likes that.
+
+        What is wrong with the request, and what goes wrong with it, is raised by the future's ``result()``.
+
+        Raises:
+            Overloaded: The queue of this operation is full.
+            AssayError: The runtime is closed.
+        """
+        if self._closed is not None:
+            raise self._closed
+        return self._dispatcher.queue.submit(self, args, kwargs)
+
+    def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Route, Arrays, Array | None]:
+        """The way of a request: one look-up, if its signature was seen before.
+
+        Raises:
+            InvalidInput: The arguments do not fit the operation.
+            NoImplementation: No implementation takes this signature.
+        """
+        memory = self.memory
+        if len(args) == 1 and not kwargs and type(args[0]) is ndarray:
+            route = memory.plain.get(args[0].shape)
+            if route is not None and route.dtype is args[0].dtype:
+                return route, (*args, *route.absent), None
         out = kwargs.pop("out", None)
         key = _key(args, kwargs)
-        route = None if key is None else self._routes.get(key)
-        if route is None:
+        route = None if key is None else memory.routes.get(key)
+        if route is not None:
+            inputs = route.gather(args, kwargs)
+        else:
             if self._closed is not None:
                 raise self._closed
-            inputs, params = bind(self._dispatcher.op, args, kwargs)
-            route = self._dispatcher.route(inputs, params, self._require)
-            if key is not None and all(
-                array is None or array.dtype.isnative for array in _arrays(args, kwargs)
-            ):
-                self._remember(key, route, args, kwargs)
-        else:
-            inputs = route.gather(args, kwargs)
+            roster = self._dispatcher.roster
+            inputs, params = bind(roster.op, args, kwargs)
+            route = roster.route(inputs, params, self._require)
+            if key is not None and _native(args) and _native(kwargs.values()):
+                self._remember(memory, key, route, args, kwargs)
         if out is not None:
-            out = check_out(self._dispatcher.op, out, route.spec)
-        return self._dispatcher.serve(route, inputs, out, self._deadline_s)  # type: ignore[return-value]
+            check_out(self._dispatcher.op.name, out, route.spec)
+        return route, inputs, out
 
-    def _remember(self, key: Any, route: Route, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if len(self._routes) >= ROUTES:
-            self.forget()
-        self._routes[key] = route
-        if len(args) == 1 and not kwargs and self._deadline_s is None and route.make_hot():
-            self._single[args[0].shape] = route
+    def deadline_of(self, route: Route) -> float | None:
+        """The deadline of a request: as bound, else as configured when its route was found."""
+        return route.policy.deadline_s if self._deadline_s is None else self._deadline_s
 
     def forget(self) -> None:
         """Find every way again: the serving order has changed."""
-        self._routes = {}
-        self._single = {}
+        self.memory = _Memory()
+        self._hot, self._keyed_hot = self.memory.hot, self.memory.keyed_hot
 
-    def shut(self, reason: Exception) -> None:
+    def shut(self, reason: AssayError) -> None:
         """Answer every call from now on with an error."""
         self._closed = reason
         self.forget()
 
+    def _remember(
+        self, memory: _Memory, key: Any, route: Route, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if len(memory.routes) >= ROUTES:
+            self.forget()
+            return
+        memory.routes[key] = route
+        if len(args) == 1 and not kwargs:
+            memory.plain[args[0].shape] = route
+        types = [*map(type, kwargs.values())]
+        if len(args) == 1 and ndarray not in types and self.deadline_of(route) is None:
+            hot = shortest(route, self._dispatcher.serve_failed)
+            if hot is not None and kwargs:
+                alike = any(value in (0, 1) for value in kwargs.values())
+                entry = dict(kwargs), types if alike else None, hot
+                memory.keyed.setdefault(args[0].shape, []).append(entry)
+            elif hot is not None:
+                memory.hot[args[0].shape] = hot
+
     def __repr__(self) -> str:
         return f"<assay operation {self._dispatcher.op.name}: {self.serving or 'nothing serves'}>"
+
+
+def check_out(op: str, out: Any, spec: Spec) -> None:
+    """See whether a result fits in the caller's ``out``.
+
+    Raises:
+        InvalidInput: It does not.
+    """
+    if not isinstance(out, ndarray) or out.shape != spec.shape or out.dtype != spec.dtype:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, ndarray) else type(out).__name__
+        raise InvalidInput(f"{op}: out is {found}, expected an array of {spec.dtype} {spec.shape}")
+    if not out.flags.writeable:
+        raise InvalidInput(f"{op}: out is read-only, expected a writable array")
 
 
 def _key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -146,17 +212,12 @@ def _key(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     for name, value in kwargs.items():
         if type(value) is ndarray:
             key.append((name, value.dtype, value.shape))
-        elif value is None or type(value) in (bool, int, float, str):
+        elif type(value) in PLAIN:
             key.append((name, type(value), value))
         else:
             return None
     return tuple(key)
 
 
-def _arrays(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Array]:
-    return [value for value in (*args, *kwargs.values()) if type(value) is ndarray]
-
-
-def _small_finite(array: Array) -> bool:
-    square = float(vdot(array, array))
-    return square - square == 0.0
+def _native(values: Any) -> bool:
+    return all(value.dtype.isnative for value in values if type(value) is ndarray)

@@ -21,7 +21,7 @@ class Events:
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
-        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+        self._last: dict[tuple[str, ...], tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def on(self, event: str, callback: Callback) -> None:
@@ -36,7 +36,8 @@ class Events:
                 callback({"event": event, **fields})
             except Exception as error:  # noqa: BLE001  # an embedder's callback must not lose a request
                 emit(logging.ERROR, "callback.failed", callback=repr(callback), error=repr(error))
-        key = (event, str(fields.get("candidate", "")))
+        # A fall to an approximate plan, or another kind of failure, is not hidden by what came before it.
+        key = (event, *(str(fields.get(name, "")) for name in ("candidate", "kind", "accuracy")))
         now = time.monotonic()
         with self._lock:
             last, left_out = self._last.get(key, (-PERIOD_S, 0))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy import vdot
 from numpy.typing import NDArray
 
+TINY = 16
 SMALL = 4096
 """Elements up to which every value is looked at on every call."""
 
 SAMPLE = 64
+CHUNK = 1 << 18
+"""Elements looked at in one go, which bounds the memory that looking takes."""
+
 SHARE = 0.02
 """The share of a kernel's own time that looking at its results may take."""
 
@@ -18,25 +25,40 @@ SECONDS_PER_ELEMENT = 0.3e-9
 """What looking at one element costs, generously."""
 
 
-def all_finite(array: NDArray[Any]) -> bool:
-    """Whether every value is finite; True for dtypes that know nothing else.
+Look = Callable[[NDArray[Any]], bool]
 
-    The sum of squares is not finite if any element is not. It may overflow where none is infinite,
-    so only then is each element asked.
-    """
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether every value is finite; True for dtypes that know nothing else."""
     if array.dtype.kind not in "fcV" or not array.size:
         return True
-    if array.dtype.kind == "f" and array.itemsize >= 4 and array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        with np.errstate(all="ignore"):
-            if all(_finite_dot(flat[i : i + 8192]) for i in range(0, flat.size, 8192)):
-                return True
-    return bool(np.isfinite(array).all())
+    if array.size <= SMALL and array.dtype.char in "fd" and small_finite(array):
+        return True
+    if array.size <= CHUNK:
+        return bool(np.isfinite(array).all())
+    flat = array.ravel(order="K")  # a view, where the memory is in one piece
+    return all(np.isfinite(flat[i : i + CHUNK]).all() for i in range(0, flat.size, CHUNK))
 
 
-def _finite_dot(chunk: NDArray[Any]) -> bool:
-    square = float(np.dot(chunk, chunk))
-    return square - square == 0.0
+def quick_look(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Look | None:
+    """The cheapest look at every value of a small result; None where there is none.
+
+    Its False is no proof: the sums that it takes may overflow where no value is infinite.
+    """
+    size = int(np.prod(shape))
+    if dtype.char not in "fd" or not 0 < size <= SMALL:
+        return None
+    return tiny_finite if size <= TINY and len(shape) == 1 else small_finite
+
+
+def tiny_finite(array: NDArray[Any]) -> bool:
+    """For a row of few numbers: their sum is not finite if any of them is not."""
+    return isfinite(sum(array.tolist()))
+
+
+def small_finite(array: NDArray[Any]) -> bool:
+    """For real numbers: the sum of their squares is not finite if any of them is not."""
+    return isfinite(vdot(array, array))
 
 
 def spread_finite(array: NDArray[Any], turn: int) -> bool:
@@ -45,8 +67,5 @@ def spread_finite(array: NDArray[Any], turn: int) -> bool:
         return True
     step = max(1, array.size // SAMPLE)
     positions = np.arange(turn % step, array.size, step)
-    return bool(
-        np.isfinite(
-            array.ravel(order="K")[positions] if array.flags.c_contiguous else array.flat[positions]
-        ).all()
-    )
+    flat = array.ravel(order="K") if array.flags.c_contiguous or array.flags.f_contiguous else array.flat
+    return bool(np.isfinite(flat[positions]).all())

@@ -9,23 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from assay.contract.candidate import Counters
+from assay.config import FallbackConfig
 from assay.contract.errors import InvalidInput
 from assay.contract.operation import Array, Arrays, Operation, Params, Spec
 from assay.negotiation.kernel import Kernel
-from assay.scheduler.finite import SECONDS_PER_ELEMENT, SHARE, SMALL, all_finite, spread_finite
+from assay.scheduler.finite import (
+    SECONDS_PER_ELEMENT,
+    SHARE,
+    SMALL,
+    Look,
+    all_finite,
+    quick_look,
+    spread_finite,
+)
 from assay.scheduler.server import Server
-
-UNSET = np.dtype(np.void)
 
 
 class NonFinite(Exception):
-    """A kernel gave NaN or infinities for finite inputs."""
+    """A kernel gave NaN or infinities, and the request does not explain them."""
 
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """One plan that takes the signature, and what it did for it.
+    """One plan that takes the signature, and what it does for it.
 
     ``dtype`` is what the main input is converted to; None: it is taken as it is.
     """
@@ -35,63 +41,83 @@ class Leg:
     params: Params
     spec: Spec
     """What the kernel returns."""
-    result_dtype: np.dtype[Any]
+    promised: Spec
     """What the caller gets."""
     dtype: np.dtype[Any] | None
-    items: int
     work: float
     check: str
+    items: int = 1
+    item_params: Params = field(default_factory=dict)
+    """The parameters as an item kernel gets them."""
+    share: object = None
+    """What requests have in common whose items may share a block; None: this one shares none."""
+    forbids: bool = False
+    """Whether values must be looked for that the operation forbids; else the kernel notices them itself."""
+    look: Look | None = None
+    """The quick look at every value of a small result."""
     turns: int = 0
     """Calls whose result was too large to look at every element."""
 
-    def run(self, inputs: Arrays, out: Array | None) -> Array:
-        """Serve one request from the caller's arrays; ``out`` is C-contiguous, aligned and its own.
+    def __post_init__(self) -> None:
+        forbids = any(item.finite for item in self.op.inputs)
+        self.forbids = forbids and not self.server.candidate.implementation.capabilities.checks_finite
+        self.look = quick_look(self.spec.shape, self.spec.dtype) if self.check != "never" else None
+
+    def admit(self, inputs: Arrays) -> None:
+        """Look for values that the operation forbids, unless the kernel notices them itself.
 
         Raises:
-            InvalidInput: A value that the operation forbids.
-            NonFinite: The result is not finite and the inputs are.
+            InvalidInput: There is one.
+        """
+        if self.forbids:
+            refuse_forbidden(self.op, inputs)
+
+    def answer(
+        self, inputs: Arrays, out: Array | None = None, prepared: Arrays | None = None
+    ) -> tuple[Array, float]:
+        """The kernel's result for the caller's arrays, and the seconds that it took.
+
+        ``out`` is C-contiguous, aligned, and overlaps no input. ``prepared`` is what ``prepare`` has given.
+
+        Raises:
+            NonFinite: The result is not finite, and the inputs are.
             Exception: Whatever the kernel raises.
         """
-        kernel = self.server.kernel or self.server.ready()
-        prepared = self.prepare(kernel, inputs)
-        if self.dtype is not None and self.spec.dtype != self.result_dtype:
+        kernel = self.server.ready()
+        if prepared is None:
+            prepared = self.prepare(inputs)
+        if self.dtype is not None and self.spec.dtype != self.promised.dtype:
             out = None
         start = perf_counter()
         result = kernel.serve(prepared, self.params, self.spec, out)
         elapsed = perf_counter() - start
         self.guard(result, inputs, elapsed)
-        counters = self.server.candidate.counters
-        counters.calls += 1
-        counters.seconds += elapsed
-        counters.work += self.work
-        if not kernel.whole:
-            counters.items += self.items
-            counters.batches += -(-self.items // kernel.plan.batch_size)
-        if result.dtype != self.result_dtype:
-            result = result.astype(self.result_dtype)
-        return result
+        return self.as_promised(result), elapsed
 
-    def prepare(self, kernel: Kernel, inputs: Arrays) -> Arrays:
-        """The arrays as the kernel wants them: converted, contiguous, aligned, finite where that is asked."""
-        strided = kernel.capabilities.strided
+    def prepare(self, inputs: Arrays) -> Arrays:
+        """The arrays as the kernel wants them: converted, contiguous, aligned."""
+        strided = self.server.candidate.implementation.capabilities.strided
         main = inputs[0]
         prepared: list[Array | None] = []
-        for item, array in zip(self.op.inputs, inputs, strict=True):
+        for array in inputs:
             if array is None:
                 prepared.append(None)
                 continue
-            if item.finite and not kernel.capabilities.checks_finite and not all_finite(array):
-                raise non_finite_input(self.op, item.name, array)
             if self.dtype is not None and main is not None and array.dtype == main.dtype:
-                array = self.op.convert(array, self.dtype)
+                with np.errstate(over="ignore"):  # what does not fit is infinite, and is noticed as that
+                    array = self.op.convert(array, self.dtype)
             if not strided and not (array.flags.c_contiguous and array.flags.aligned):
                 array = np.require(array, requirements=("C", "A"))
             prepared.append(array)
         return tuple(prepared)
 
     def guard(self, result: Array, inputs: Arrays, elapsed: float) -> None:
-        """Look for non-finite values within the budget; with finite inputs they are the kernel's fault."""
-        if self.check == "never":
+        """Look for non-finite values within the budget.
+
+        Raises:
+            NonFinite: There is one, and the request does not explain it.
+        """
+        if self.check == "never" or (self.look is not None and self.look(result)):
             return
         size = result.size
         full = self.check == "always" or size <= SMALL or size * SECONDS_PER_ELEMENT <= SHARE * elapsed
@@ -100,27 +126,45 @@ class Leg:
             every = int(size * SECONDS_PER_ELEMENT / max(SHARE * elapsed, 1e-9)) + 1
             full = self.turns % every == 0
         good = all_finite(result) if full else spread_finite(result, self.turns)
-        if not good and all(array is None or all_finite(array) for array in inputs[: len(self.op.required)]):
+        if not good and (forbidden(self.op, inputs) or not explains_non_finite(self.op, inputs)):
             raise NonFinite("returned NaN or infinities for finite inputs")
 
+    def as_promised(self, result: Array) -> Array:
+        """The result in the dtype that the operation promises for the caller's inputs."""
+        if result.dtype == self.promised.dtype:
+            return result
+        with np.errstate(over="ignore"):  # infinity is what a narrow dtype has for a large number
+            return result.astype(self.promised.dtype)
 
-def non_finite_input(op: Operation[Any, Any], name: str, array: Array) -> InvalidInput:
-    """The error for a NaN or an infinity where the operation forbids it."""
-    where = np.argwhere(~np.isfinite(array))
-    first = tuple(int(i) for i in where[0])
-    value = array[first]
-    return InvalidInput(
-        f"{op.name}: {name} holds {len(where)} non-finite value(s), the first is {value} at "
-        f"{first if len(first) > 1 else first[0]}; only finite values are accepted"
-    )
+    def count(self, elapsed: float) -> None:
+        """Note a call that went well.
+
+        The interpreter does not switch threads within such a statement, so that nothing is lost.
+        """
+        server = self.server
+        counters = server.candidate.counters
+        counters.calls += 1
+        counters.seconds += elapsed
+        counters.work += self.work
+        kernel = server.kernel
+        if kernel is not None and not kernel.whole:
+            self.count_blocks(kernel, self.items)
+
+    def count_blocks(self, kernel: Kernel, items: int) -> None:
+        """Note that so many items went through an item kernel in blocks as large as its plan's."""
+        counters, size = self.server.candidate.counters, kernel.plan.batch_size
+        full, tail = divmod(items, size)
+        counters.items += items
+        counters.batches += full + bool(tail)
+        if full:
+            counters.batch_sizes[size] += full
+        if tail:
+            counters.batch_sizes[tail] += 1
 
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """The legs of one signature, best first.
-
-    The fields after ``dtype`` are for the hot path and hold only after ``make_hot`` has said yes.
-    """
+    """The legs of one signature, best first, and the rules in force when it was found."""
 
     op: Operation[Any, Any]
     params: Params
@@ -128,32 +172,51 @@ class Route:
     legs: Sequence[Leg]
     dtype: np.dtype[Any]
     """The main input's."""
-    call: Any = None
-    gives_out: bool = False
-    small: bool = False
-    shape: tuple[int, ...] = ()
-    result: np.dtype[Any] = UNSET
-    work: float = 0.0
-    counters: Counters = field(default_factory=Counters)
+    require: str | None
+    policy: FallbackConfig
+    absent: tuple[None, ...] = ()
+    """The optional arrays of a request that brings none."""
+
+    def __post_init__(self) -> None:
+        self.absent = (None,) * len(self.op.optional)
 
     def gather(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arrays:
         """The inputs in the operation's order."""
         given = len(args)
         return tuple(args[i] if i < given else kwargs.get(item.name) for i, item in enumerate(self.op.inputs))
 
-    def make_hot(self) -> bool:
-        """Whether the first leg's own function can be called with the caller's array and nothing else."""
-        leg = self.legs[0]
-        kernel = leg.server.kernel
-        if kernel is None or not kernel.whole or kernel.turn is not None or leg.dtype is not None:
-            return False
-        main = self.op.inputs[0]
-        if main.finite and not kernel.capabilities.checks_finite and self.dtype.kind == "f":
-            return False
-        keywords = self.op.keywords((None,) * len(self.op.inputs), self.params)
-        self.call, self.params, self.gives_out = kernel.call, keywords, kernel.gives_out
-        self.shape, self.result = self.spec.shape, self.spec.dtype
-        blas = self.spec.dtype.char in "fd" and int(np.prod(self.shape)) <= SMALL
-        self.small = blas and leg.check != "never"
-        self.work, self.counters = leg.work, leg.server.candidate.counters
-        return True
+
+def forbidden(op: Operation[Any, Any], inputs: Arrays) -> bool:
+    """Whether a value is there that the operation forbids."""
+    pairs = zip(op.inputs, inputs, strict=True)
+    return any(item.finite and array is not None and not all_finite(array) for item, array in pairs)
+
+
+def refuse_forbidden(op: Operation[Any, Any], inputs: Arrays) -> None:
+    """Raise for the first value that the operation forbids.
+
+    Raises:
+        InvalidInput: There is one.
+    """
+    for item, array in zip(op.inputs, inputs, strict=True):
+        if item.finite and array is not None and not all_finite(array):
+            where = np.argwhere(~np.isfinite(array))
+            first = tuple(int(i) for i in where[0])
+            place = str(first[0] if len(first) == 1 else first)
+            raise InvalidInput(
+                f"{op.name}: {item.name} holds {len(where)} non-finite value(s), "
+                f"the first is {array[first]} at {place}; only finite values are accepted"
+            )
+
+
+def explains_non_finite(op: Operation[Any, Any], inputs: Arrays) -> bool:
+    """Whether a non-finite result may come from the request itself.
+
+    An optional array such as an additive mask may hold minus infinity by its nature.
+    """
+    required = len(op.required)
+    return not all(all_finite(array) for array in inputs[:required] if array is not None) or any(
+        array.dtype.kind == "f" and not bool((array < np.inf).all())
+        for array in inputs[required:]
+        if array is not None
+    )

@@ -52,5 +52,6 @@ class Steward:
                 _, _, task = heapq.heappop(self._tasks)
             try:
                 task()
-            except Exception as error:  # noqa: BLE001  # one task's fault is not the others'
+            except BaseException as error:  # noqa: BLE001  # one task's fault is not the others'
                 emit(logging.ERROR, "steward.failed", error=repr(error))
+            del task  # at rest it keeps no request alive
