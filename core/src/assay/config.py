@@ -76,8 +76,6 @@ class QueueConfig(_Section):
 
     limit: int = Field(default=1024, ge=1)
     """Requests that may wait for one operation; one more is ``Overloaded``."""
-    gather_s: float = Field(default=0.01, ge=0)
-    """The longest that a shared block may wait for more, whatever the preset and the kernel's own time."""
 
 
 class PluginsConfig(_Section):

@@ -39,6 +39,9 @@ PATIENCE: Mapping[str, float] = {"latency": 0.0, "single": 0.0, "balanced": 0.25
 """How long a block waits for company, as a part of the kernel's own time for a block: "balanced" for those
 who shared the last one, "throughput" until it is full."""
 
+LONGEST_WAIT_S = 0.01
+"""The longest wait, however slow the kernel."""
+
 WORTH_S = 100e-6
 """A shorter wait is not begun: waking a thread takes as long, and what comes meanwhile comes anyway."""
 
@@ -253,7 +256,7 @@ class Batcher:
     def _wait_for_company(self, kind: Kind) -> None:
         """After a shared block, wait for those who are likely to come back; a lone request does not wait."""
         roster, here = self._dispatcher.roster, len(kind.requests)
-        patience = min(PATIENCE[roster.preset] * kind.seconds, roster.config.queue.gather_s)
+        patience = min(PATIENCE[roster.preset] * kind.seconds, LONGEST_WAIT_S)
         recent = time.perf_counter() - kind.ended <= kind.seconds
         if not here or patience < WORTH_S or kind.company < 2 or not recent:
             return
