@@ -29,6 +29,7 @@ from assay.contract.naming import is_pattern, near, selects
 from assay.contract.operation import Operation
 from assay.devices.cpu import usable_cores
 from assay.devices.inventory import Inventory
+from assay.devices.xrt.offers import XrtPlugin
 from assay.negotiation.kernel import Kernel
 from assay.negotiation.ledger import Ledger
 from assay.negotiation.negotiate import Negotiation, Slate
@@ -255,6 +256,7 @@ class Runtime:
             allow=config.plugins.allow,
             deny=config.plugins.deny,
             live=self._plugins,
+            builtin={"xrt": XrtPlugin(config.kernels.paths)},
         )
         _log_plugins(registry)
         _check_names(loaded, registry)
@@ -266,6 +268,7 @@ class Runtime:
             prover=Prover(
                 {
                     "plugins": config.plugins.model_dump(mode="json"),
+                    "kernels": [str(path) for path in config.kernels.paths],
                     "devices": {kind: dict(settings) for kind, settings in config.devices.items()},
                 },
                 config.proof.timeout_s,
