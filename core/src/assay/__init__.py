@@ -33,6 +33,7 @@ from assay.contract.operation import (
     Tolerance,
 )
 from assay.contract.reasons import Reason, ReasonCode
+from assay.devices.xrt.offers import manifests
 from assay.runtime import Runtime
 from assay.scheduler.bound import BoundOperation
 
@@ -83,4 +84,5 @@ __all__ = [
     "UnknownOperation",
     "Verdict",
     "hookimpl",
+    "manifests",
 ]

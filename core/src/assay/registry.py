@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from assay.contract import hooks
 from assay.contract.candidate import Candidate, Distribution
 from assay.contract.device import DeviceDriver
-from assay.contract.errors import UnknownOperation
+from assay.contract.errors import AssayError, UnknownOperation
 from assay.contract.implementation import Implementation
 from assay.contract.naming import near, selects
 from assay.contract.operation import Operation
@@ -240,6 +240,8 @@ def _yielded(
             for one in given:
                 if isinstance(one, kind):
                     yield one
+                elif isinstance(one, AssayError):  # what the plugin found wrong with a part of itself
+                    plugin.problems.append(str(one))
                 else:
                     plugin.problems.append(f"{hook} yielded {one!r}, which is no assay.{kind.__name__}")
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin can only harm itself

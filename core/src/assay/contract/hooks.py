@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from assay.contract.device import DeviceDriver
+    from assay.contract.errors import AssayError
     from assay.contract.implementation import Implementation
     from assay.contract.operation import Operation
 
@@ -24,8 +25,11 @@ def assay_operations() -> Iterable[Operation[Any, Any]]:  # type: ignore[empty-b
 
 
 @hookspec
-def assay_implementations() -> Iterable[Implementation]:  # type: ignore[empty-body]
-    """Yield the implementations that this plugin offers, of its own operations or of others'."""
+def assay_implementations() -> Iterable[Implementation | AssayError]:  # type: ignore[empty-body]
+    """Yield the implementations that this plugin offers, of its own operations or of others'.
+
+    An error that is yielded, not raised, becomes a problem of the plugin and costs nothing else.
+    """
 
 
 @hookspec

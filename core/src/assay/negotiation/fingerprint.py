@@ -31,7 +31,7 @@ def fingerprint(op: Operation[Any, Any], owner: str, candidate: Candidate) -> di
         "proof": REVISION,
         "declaration": _digest(_declaration(candidate)),
         "distribution": str(candidate.distribution),
-        "module": code_digest(target) if isinstance(target, str) else "(live)",
+        "module": code_digest(target if isinstance(target, str) else f"{target.__module__}:"),
         "operation module": code_digest(f"{op.reference.__module__}:reference"),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -109,7 +109,7 @@ class Kernel:
         sizes = self.capabilities.batch_sizes
         blocks: list[Array] = []
         out: Array | None = None
-        begun: deque[tuple[Any, int, int, int, SpotCheck]] = deque()
+        begun: deque[tuple[Any, int, int, Array, SpotCheck]] = deque()
         start = ran = 0
         with self.turn if self.begin is not None and self.turn is not None else contextlib.nullcontext():
             while start < items.count:
@@ -117,7 +117,8 @@ class Kernel:
                 size = sizes.hold(stop - start, most)
                 if not blocks or len(blocks[0]) != size:
                     blocks = [np.empty((size, *shape), dtype) for shape in items.shapes]
-                    out = np.empty((size, *items.result_shape), dtype) if self.gives_out else None
+                    given = self.gives_out or self.begin is not None
+                    out = np.empty((size, *items.result_shape), dtype) if given else None
                 if stop - start < size:
                     for block in blocks:
                         block[stop - start :] = 0
@@ -126,27 +127,18 @@ class Kernel:
                     result = self.run_block(blocks, params, (size, *items.result_shape), dtype, out)
                     items.store(start, stop, result[: stop - start])
                 else:
+                    assert out is not None
                     token = self.begin(*blocks, **params)
                     # What one item should be is worked out while the device computes all of them.
-                    begun.append((token, start, stop, size, SpotCheck(self, blocks, params, stop - start)))
+                    begun.append((token, start, stop, out, SpotCheck(self, blocks, params, stop - start)))
                     if len(begun) == IN_FLIGHT:
-                        self._finish(items, *begun.popleft(), dtype)
+                        self._finish(items, *begun.popleft())
                 start, ran = stop, ran + 1
             while begun:
-                self._finish(items, *begun.popleft(), dtype)
+                self._finish(items, *begun.popleft())
         return ran
 
-    def _finish(
-        self,
-        items: Items,
-        token: Any,
-        start: int,
-        stop: int,
-        size: int,
-        spot: SpotCheck,
-        dtype: np.dtype[Any],
-    ) -> None:
-        out = np.empty((size, *items.result_shape), dtype)
+    def _finish(self, items: Items, token: Any, start: int, stop: int, out: Array, spot: SpotCheck) -> None:
         self.call.finish(token, out)  # type: ignore[attr-defined]  # there is a begin, so there is a finish
         spot.check(out)
         items.store(start, stop, out[: stop - start])
@@ -217,6 +209,9 @@ class SpotCheck:
         tolerance = op.tolerance("", self.part, self.params, expected, accuracy)
         wrong = compare("spot check", got, expected, Tolerance(tolerance.max_abs)).wrong
         if wrong:
+            # A kernel that has seen more than the values may say what: that all codes were zero, for example.
+            seen = getattr(self.kernel.call, "describe", str)()
+            wrong = f"{wrong} ({seen})" if seen else wrong
             raise BadResult(f"item {self.row} of a block of {len(result)} is wrong: {wrong}")
 
 

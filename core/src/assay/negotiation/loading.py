@@ -6,6 +6,7 @@ from typing import Any
 
 from assay.contract.candidate import Candidate
 from assay.contract.device import Plan
+from assay.contract.errors import DeviceUnavailable
 from assay.contract.operation import Operation
 from assay.contract.reasons import ReasonCode
 from assay.negotiation.kernel import Kernel
@@ -21,6 +22,8 @@ def load(op: Operation[Any, Any], candidate: Candidate, plan: Plan) -> Kernel:
     implementation = candidate.implementation
     try:
         return Kernel(op, implementation, plan)
+    except DeviceUnavailable as error:
+        raise ProofFailed(ReasonCode(error.code), str(error), error.remedy) from error
     except Exception as error:  # a candidate's code may raise anything
         opened = implementation.opener is not None and not isinstance(error, ImportError)
         code = ReasonCode.OPEN_FAILED if opened else ReasonCode.LOAD_FAILED

@@ -24,6 +24,9 @@ from assay.contract.operation import Operation
 from assay.contract.reasons import ReasonCode
 from assay.devices.inventory import Inventory
 
+LFS = b"version https://git-lfs."
+"""How the pointers begin that Git LFS leaves in the place of files."""
+
 
 @dataclass(slots=True)
 class Terms:
@@ -162,10 +165,13 @@ def _artifacts(candidate: Candidate, terms: Terms) -> None:
                 ReasonCode.ARTIFACT_MISSING, f"{path} is missing", f"put the file with sha256 {digest} there"
             )
         elif (found := sha256(path)) != digest.lower():
+            pointer = path.read_bytes()[: len(LFS)] == LFS
             candidate.reject(
                 ReasonCode.ARTIFACT_CHANGED,
-                f"{path} has sha256 {found}, declared is {digest}",
-                "restore the file, or declare the new hash and prove it",
+                f"{path} is a Git LFS pointer, not the file itself"
+                if pointer
+                else f"{path} ({path.stat().st_size} bytes) has sha256 {found}, declared is {digest}",
+                "git lfs pull" if pointer else "restore the file, or declare the new hash and prove it",
             )
         else:
             continue

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 from assay.contract.capabilities import BufferFlag
 from assay.contract.device import Device
 from assay.contract.errors import BufferRefused, DeviceUnavailable
+from assay.contract.naming import near
 from assay.contract.reasons import ReasonCode
-from assay.devices.xrt.errors import MEMLOCK, PERMISSION
+from assay.devices.xrt.errors import DRIVER, MEMLOCK, PERMISSION
 from assay.devices.xrt.session import Session
 
 GENERATIONS = {
@@ -28,6 +30,10 @@ GENERATIONS = {
 
 HEAP = 64 << 20
 """Bytes of locked memory that opening an NPU takes."""
+
+SETTINGS = ("index", "root")
+
+INSTALL = "install XRT and the amdxdna driver (docs/npu.md), then `source /opt/xilinx/xrt/setup.sh`"
 
 
 class XrtDriver:
@@ -41,22 +47,21 @@ class XrtDriver:
         Raises:
             DeviceUnavailable: pyxrt or the device is absent, busy or not permitted.
         """
-        root = Path(settings.get("root", "/"))
-        index = int(settings.get("index", 0))
+        root, index = _read(settings)
         pyxrt = load_pyxrt(root)
         try:
             session = Session.open(pyxrt, index)
         except DeviceUnavailable as error:
             raise _diagnose(error, root, index) from error
-        name = session.name
+        shown = f"sys/class/accel/accel{index}/device"
         versions = _versions(root)
         return Device(
             kind=self.kind,
-            name=name,
+            name=session.name,
             index=index,
-            generation=generation(name),
-            driver=versions["xrt"] or versions["amdxdna"],
-            firmware=_text(root, f"sys/class/accel/accel{index}/device/fw_version"),
+            generation=generation(session.name) or generation(_text(root, f"{shown}/vbnv")),
+            driver=_number(versions["xrt"] or versions["amdxdna"]),
+            firmware=_text(root, f"{shown}/fw_version"),
             details=versions,
             handle=session,
         )
@@ -69,9 +74,9 @@ class XrtDriver:
         """
         session: Session = device.handle
         try:
-            session.try_buffer(size, flag)
-        except RuntimeError as error:
-            raise BufferRefused(str(error)) from error
+            session.pyxrt.bo(session.device, size, session.flag(flag), 0)
+        except (RuntimeError, TypeError, AttributeError) as error:  # the last: a flag that this pyxrt lacks
+            raise BufferRefused(str(error).splitlines()[0]) from error
 
     def close(self, device: Device) -> None:
         """Let go of the device; it closes when nobody else in this process holds it."""
@@ -79,42 +84,65 @@ class XrtDriver:
             device.handle.release()
 
 
+def _read(settings: Mapping[str, Any]) -> tuple[Path, int]:
+    wrong = ""
+    if unknown := sorted(set(settings) - set(SETTINGS)):
+        wrong = f"{unknown[0]!r} is no setting: {near(unknown[0], SETTINGS)}"
+    elif not str(settings.get("index", 0)).isdecimal():
+        wrong = f"index = {settings['index']!r}: expected 0, 1, ..."
+    if wrong:
+        raise DeviceUnavailable(ReasonCode.DEVICE_ABSENT, f"[devices.xrt] {wrong}", "correct it")
+    return Path(settings.get("root", "/")), int(settings.get("index", 0))
+
+
 def load_pyxrt(root: Path = Path("/")) -> ModuleType:
     """Import pyxrt, from XRT's usual place if it is not on the path.
 
     Raises:
-        DeviceUnavailable: It is not there, or made for another Python.
+        DeviceUnavailable: It is not there, made for another Python, too old, or does not load.
     """
-    if "pyxrt" in sys.modules:
-        return sys.modules["pyxrt"]
     base = Path(os.environ.get("XILINX_XRT", root / "opt/xilinx/xrt"))
-    added = str(base / "python")
-    found = importlib.util.find_spec("pyxrt") is not None
-    if not found and list(Path(added).glob("pyxrt*")):
-        sys.path.append(added)
+    folder = str(base / "python")
+    added = (
+        "pyxrt" not in sys.modules and importlib.util.find_spec("pyxrt") is None and folder not in sys.path
+    )
+    if added:
+        sys.path.append(folder)
     try:
-        return importlib.import_module("pyxrt")
-    except ModuleNotFoundError as error:
-        if added in sys.path:
-            sys.path.remove(added)
-        if base.is_dir():
-            python = platform.python_version()
-            raise DeviceUnavailable(
-                ReasonCode.DEVICE_ABSENT,
-                f"XRT is in {base}, but no pyxrt there fits Python {python}",
-                f"use the Python that XRT was built for, or `source {base}/setup.sh` of a fitting XRT",
-            ) from error
-        raise DeviceUnavailable(
-            ReasonCode.DEVICE_ABSENT,
-            "pyxrt is not installed (it comes with AMD's XRT, not from PyPI)",
-            "install XRT and the amdxdna driver, then `source /opt/xilinx/xrt/setup.sh`",
-        ) from error
+        pyxrt = importlib.import_module("pyxrt")
     except ImportError as error:
+        if added:
+            sys.path.remove(folder)
+        raise _not_imported(error, base) from error
+    if not hasattr(pyxrt, "hw_context") or not hasattr(pyxrt.device, "register_xclbin"):
         raise DeviceUnavailable(
-            ReasonCode.DEVICE_ABSENT,
+            ReasonCode.DRIVER_VERSION,
+            f"the pyxrt in {getattr(pyxrt, '__file__', base)} has no hw_context: its XRT is older than 2.16",
+            "install XRT 2.18 or later",
+        )
+    return pyxrt
+
+
+def _not_imported(error: ImportError, base: Path) -> DeviceUnavailable:
+    here = platform.python_version()
+    there = sorted(path.name for path in (base / "python").glob("pyxrt*.so"))
+    if not isinstance(error, ModuleNotFoundError) and "version mismatch" not in str(error):
+        text, remedy = (
             f"pyxrt does not load: {error}",
             f"`source {base}/setup.sh`, which sets the library path",
-        ) from error
+        )
+    elif there or not isinstance(error, ModuleNotFoundError):
+        fits = [f"{m[1]}.{m[2]}" for name in there if (m := re.search(r"cpython-(\d)(\d+)", name))]
+        text = f"the pyxrt of XRT in {base} ({', '.join(there) or error}) is not for Python {here}"
+        remedy = f"run Assay on Python {' or '.join(fits) or 'of the version that XRT was built for'}"
+    elif base.is_dir():
+        text, remedy = (
+            f"XRT is in {base}, but without pyxrt",
+            "install XRT's Python binding, or build XRT with it",
+        )
+    else:
+        text, remedy = "pyxrt is not installed (it comes with AMD's XRT, not from PyPI)", INSTALL
+    return DeviceUnavailable(ReasonCode.DEVICE_ABSENT, text, remedy)
 
 
 def generation(name: str) -> str:
@@ -126,13 +154,19 @@ def generation(name: str) -> str:
 def _diagnose(error: DeviceUnavailable, root: Path, index: int) -> DeviceUnavailable:
     """What the system knows better than XRT's message."""
     node = root / f"dev/accel/accel{index}"
-    if node.exists() and not os.access(node, os.R_OK | os.W_OK):
-        return DeviceUnavailable(
-            ReasonCode.DEVICE_NOT_PERMITTED, f"{node} is not readable for this user", PERMISSION
-        )
-    if error.code == ReasonCode.DEVICE_ABSENT and node.exists() and _locked_limit() < HEAP:
-        limit = f"the limit of locked memory is {_locked_limit()} bytes, opening an NPU takes {HEAP}"
-        return DeviceUnavailable(ReasonCode.DEVICE_NOT_PERMITTED, f"{error}; {limit}", MEMLOCK)
+    code = error.code
+    if not node.exists():
+        if code == ReasonCode.DEVICE_ABSENT:
+            return DeviceUnavailable(code, f"{error}; {node} is not there either", DRIVER)
+        return error
+    if not os.access(node, os.R_OK | os.W_OK):
+        text = f"{error}; {node} may not be read and written by this user"
+        return DeviceUnavailable(ReasonCode.DEVICE_NOT_PERMITTED, text, PERMISSION)
+    limit = _locked_limit()
+    # Too little locked memory may look like a missing device or permission.
+    if limit < HEAP and code in (ReasonCode.DEVICE_ABSENT, ReasonCode.DEVICE_NOT_PERMITTED):
+        text = f"{error}; {limit:.0f} bytes of memory may be locked, opening an NPU takes {HEAP}"
+        return DeviceUnavailable(ReasonCode.DEVICE_NOT_PERMITTED, text, MEMLOCK)
     return error
 
 
@@ -152,6 +186,11 @@ def _versions(root: Path) -> dict[str, str]:
     except (OSError, ValueError, AttributeError):
         xrt = ""
     return {"xrt": xrt, "amdxdna": _text(root, "sys/module/amdxdna/version")}
+
+
+def _number(version: str) -> str:
+    """The part of a version that can be compared: builds append dates and hashes."""
+    return match[0] if (match := re.match(r"\d+(\.\d+)*", version)) else ""
 
 
 def _text(root: Path, path: str) -> str:

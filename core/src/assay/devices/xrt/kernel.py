@@ -2,261 +2,295 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import logging
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assay.contract.capabilities import BufferFlag
 from assay.contract.device import Device, Plan
-from assay.contract.operation import Array
+from assay.contract.errors import DeviceLost, DeviceUnavailable
+from assay.contract.log import emit
+from assay.contract.operation import Array, Params
+from assay.contract.reasons import ReasonCode
+from assay.devices.xrt.buffers import Buffers
+from assay.devices.xrt.codec import Decoder, Encoder
 from assay.devices.xrt.errors import raised
-from assay.devices.xrt.manifest import Buffer, Design, Manifest, Quantisation
-from assay.devices.xrt.session import Buffers, Context, Region, Run, Session
+from assay.devices.xrt.manifest import HOST_ARGUMENTS, Design, Manifest
+from assay.devices.xrt.run import Run
+from assay.devices.xrt.session import Context, Session, keep_for_ever
 
 IN_FLIGHT = 2
+"""Blocks begun and not finished: enough for copying to overlap computing."""
+
+MARK = 8
+"""Bytes at either end of an item's result that tell whether it was written."""
 
 
 class XrtKernel:
     """An item kernel. ``begin`` and ``finish`` let the next block be copied while one is computed.
+
+    A block may be smaller than the design that takes it, which then computes what is left over from before.
 
     Raises:
         Exception: The design does not open; with what was expected and found.
     """
 
     def __init__(self, manifest: Manifest, device: Device, plan: Plan) -> None:
+        assert plan.buffer_flag is not None
         self.manifest = manifest
+        self.flag = plan.buffer_flag
         self.session: Session = device.handle
-        self.contexts: list[Context] = []
-        self.slots: dict[int, list[_Slot]] = {}
-        self.turn = 0
-        self.plan = plan
         self.designs = {design.batch_size: design for design in manifest.designs}
+        self.opened: dict[int, _Opened] = {}
+        self.takers: dict[int, _Opened] = {}
+        """Which of the opened takes a block of each length."""
+        self.last: _Slot | None = None
+        self.closed = False
+        # Its owner is one thread at a time; the lock is for close(), which comes from another one.
+        self.lock = threading.Lock()
+        self.life = self.session.renew()
         self.session.closers.append(self.close)
         try:
-            self._open(self.designs[plan.batch_size])
+            self._open(plan.batch_size)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, design: Design) -> None:
-        manifest, session = self.manifest, self.session
-        instructions = _instructions(manifest.file(design.instructions))
-        context = session.context(manifest.file(design.xclbin))
-        self.contexts.append(context)
-        kernel = context.kernel(manifest.kernel)
-        declared = context.arguments[manifest.kernel]
-        highest = max(buffer.argument for buffer in manifest.buffers)
-        if highest >= declared:
-            raise ValueError(
-                f"{manifest.path.name} sets argument {highest}; the kernel {manifest.kernel} in "
-                f"{design.xclbin} declares {declared} (0 to {declared - 1})"
-            )
-        self.slots[design.batch_size] = [
-            _Slot(manifest, session, kernel, instructions, design.batch_size, self.plan)
-            for _ in range(IN_FLIGHT)
-        ]
-
     def __call__(self, *blocks: Array, out: Array, **params: Any) -> Array:
-        """One block: begun and finished."""
-        return self.finish(self.begin(*blocks, **params), out)
+        """One block, begun and finished by the design of its very size: a proof is about that one."""
+        with self.lock:
+            self._live()
+            size = len(blocks[0])
+            opened = self.opened.get(size) or self._open(size, at_all_costs=True)
+            slot = self._begin(opened, blocks, params)
+        return self.finish(slot, out)
 
     def begin(self, *blocks: Array, **params: Any) -> _Slot:
         """Copy a block to the device and launch. At most two may be begun and not finished."""
-        size = len(blocks[0])
-        if size not in self.slots:  # a tail's size, met for the first time
-            self._open(self.designs[size])
-        slots = self.slots[size]
-        self.turn += 1
-        slot = slots[self.turn % IN_FLIGHT]
-        slot.begin(blocks, params, self.turn)
-        return slot
+        with self.lock:
+            self._live()
+            size = len(blocks[0])
+            return self._begin(self.takers.get(size) or self._taker(size), blocks, params)
 
     def finish(self, slot: _Slot, out: Array) -> Array:
         """Wait for a block and fill ``out``."""
-        slot.finish(out)
+        with self.lock:
+            if slot.closed:
+                raise DeviceLost(f"{self.manifest.name} was closed, or its device lost, during the run")
+            try:
+                slot.finish(out)
+            except DeviceLost:
+                self.session.lost = True
+                raise
+            self.last = slot
         return out
 
+    def describe(self) -> str:
+        """What the codes of the last block say beyond their values, for whoever found these wrong."""
+        return "" if self.last is None or self.last.bytes.any() else "the device gave nothing but zeros"
+
     def close(self) -> None:
-        """Give everything back: runs, buffers, then contexts."""
-        for slots in self.slots.values():
-            for slot in slots:
-                slot.close()
+        """Give everything back. May be called more than once, from any thread."""
+        with self.lock:
+            self.closed = True
+            self._let_go()
+            if self.close in self.session.closers:
+                self.session.closers.remove(self.close)
+
+    def _begin(self, opened: _Opened, blocks: Sequence[Array], params: Params) -> _Slot:
+        slot = next(opened.turns)
+        try:
+            slot.begin(blocks, params)
+        except DeviceLost:
+            self.session.lost = True
+            raise
+        return slot
+
+    def _live(self) -> None:
+        """See that the handles are those of the device as it is now."""
+        if self.closed:
+            raise RuntimeError(f"{self.manifest.name} is closed")
+        if self.session.lost or self.session.life != self.life:
+            self._let_go()
+            try:
+                self.life = self.session.renew()
+            except DeviceUnavailable as error:
+                raise DeviceLost(str(error)) from error
+
+    def _taker(self, size: int) -> _Opened:
+        """Who takes a block of a size that was not met before: a tail's own design, if it can be had."""
+        try:
+            taker = self.opened.get(size) or self._open(size)
+        except DeviceUnavailable as error:
+            larger = [opened for other, opened in self.opened.items() if other > size]
+            if error.code != ReasonCode.DEVICE_BUSY or not larger:
+                raise
+            taker = min(larger, key=lambda opened: opened.size)
+            emit(logging.INFO, "block.padded", kernel=self.manifest.name, items=size, to=taker.size)
+        self.takers[size] = taker
+        return taker
+
+    def _open(self, size: int, at_all_costs: bool = False) -> _Opened:
+        try:
+            opened = _Opened(self.manifest, self.designs[size], self.session, self.flag)
+        except DeviceUnavailable as error:
+            if error.code != ReasonCode.DEVICE_BUSY or not (at_all_costs and self.opened):
+                raise
+            self._let_go()  # the contexts of the other sizes
+            opened = _Opened(self.manifest, self.designs[size], self.session, self.flag)
+        self.opened[size] = opened
+        return opened
+
+    def _let_go(self) -> None:
+        self.last = None
+        self.takers.clear()
+        while self.opened:
+            self.opened.popitem()[1].close()
+
+
+class _Opened:
+    """One design with its context, its instructions and a slot for each block in flight."""
+
+    def __init__(self, manifest: Manifest, design: Design, session: Session, flag: BufferFlag) -> None:
+        self.size = design.batch_size
+        self.watchdog_s = manifest.watchdog_s
+        self.slots: list[_Slot] = []
+        self.code: Buffers | None = None
+        words = _instructions(manifest.file(design.instructions))
+        self.context: Context = session.context(manifest.file(design.xclbin))
+        try:
+            kernel = self.context.kernel(manifest.kernel)
+            _check_arguments(manifest, design, self.context.arguments[manifest.kernel])
+            wanted = [("the instruction buffer (argument 1)", words.nbytes, kernel.group_id(1))]
+            self.code = Buffers(session, BufferFlag.CACHEABLE, wanted)
+            program = self.code.regions[0]
+            program.view[:] = words.view(np.uint8)
+            self.code.to_device()
+            length = words.nbytes if manifest.length_unit == "bytes" else words.size
+            host = {0: manifest.opcode, 1: program.bo, 2: length}
+            for _ in range(IN_FLIGHT):
+                self.slots.append(_Slot(manifest, session, kernel, host, self.size, flag))
+        except BaseException:
+            self.close()
+            raise
+        self.turns = itertools.cycle(self.slots)
+
+    def close(self) -> None:
+        """Runs, then buffers, then the context. What a hung run still uses stays for ever."""
+        ended = [slot.close(self.watchdog_s) for slot in self.slots]
+        if not all(ended):
+            keep_for_ever(self)
+            return
         self.slots.clear()
-        contexts, self.contexts = self.contexts, []
-        for context in contexts:
-            context.release()
-        if self.close in self.session.closers:
-            self.session.closers.remove(self.close)
+        if self.code is not None:
+            self.code.close()
+        self.context.release()
 
 
 class _Slot:
     """The buffers and the run of one block in flight; made once, used for ever."""
 
     def __init__(
-        self, manifest: Manifest, session: Session, kernel: Any, instructions: Array, size: int, plan: Plan
+        self,
+        manifest: Manifest,
+        session: Session,
+        kernel: Any,
+        host: dict[int, Any],
+        size: int,
+        flag: BufferFlag,
     ) -> None:
-        from assay.contract.capabilities import BufferFlag
+        self.watchdog_s, self.flag = manifest.watchdog_s, flag
+        wanted = [
+            (f"{b.name!r} (argument {b.argument})", b.nbytes(size), kernel.group_id(b.argument))
+            for b in manifest.buffers
+        ]
+        self.data = Buffers(session, flag, wanted)
+        regions = {b.argument: region for b, region in zip(manifest.buffers, self.data.regions, strict=True)}
+        data = {argument: region.bo for argument, region in regions.items()}
+        self.run = Run(session.pyxrt, kernel, {**host, **data})
 
-        self.manifest, self.size = manifest, size
-        assert plan.buffer_flag is not None
-        self.code = Buffers(session, BufferFlag.CACHEABLE, [(instructions.nbytes, kernel.group_id(1))])
-        program = self.code.regions[0]
-        program.view[: instructions.nbytes] = instructions.view(np.uint8)
-        program.to_device()
-        wanted = [(buffer.nbytes(size), kernel.group_id(buffer.argument)) for buffer in manifest.buffers]
-        self.data = Buffers(session, plan.buffer_flag, wanted)
-        self.regions = dict(zip((b.argument for b in manifest.buffers), self.data.regions, strict=True))
-        length = instructions.nbytes if manifest.length_unit == "bytes" else instructions.size
-        arguments: list[Any] = [manifest.opcode, program.bo, length]
-        self.run = Run(session, kernel, arguments)
-        for buffer in manifest.buffers:
-            self.run.handle.set_arg(buffer.argument, self.regions[buffer.argument].bo)
-        self.coders = [_Coder(b, self._region(b), size, self._scale(b)) for b in manifest.inputs]
-        self.decoder = _Coder(
-            manifest.output, self._region(manifest.output), size, self._scale(manifest.output)
-        )
-        row = self.decoder.codes.nbytes // size
-        self.canary = (np.arange(row, dtype=np.uint32) * 167 + 89).astype(np.uint8)
-        self.bytes = self.decoder.codes.reshape(size, -1).view(np.uint8)
+        def parts(buffer: Any) -> tuple[Any, ...]:
+            scale = manifest.scale_of(buffer.name)
+            return buffer, regions[buffer.argument], scale and regions[scale.argument], size
 
-    def _region(self, buffer: Buffer) -> Region:
-        return self.regions[buffer.argument]
+        self.encoders = [Encoder(*parts(buffer)) for buffer in manifest.inputs]
+        self.decoder = Decoder(*parts(manifest.output))
+        self.gains = [encoder.gains for encoder in self.encoders if encoder.gains is not None]
+        scale = manifest.scale_of(manifest.output.name)
+        self.results = [regions[b.argument] for b in (manifest.output, scale) if b is not None]
+        self.bytes = self.decoder.codes.view(np.uint8)
+        self.marks = _marks(self.bytes)
+        self.unwritten = np.empty(self.marks.shape, bool)
+        self.canary = 0
+        self.closed = False
 
-    def _scale(self, buffer: Buffer) -> Region | None:
-        scale = self.manifest.scale_of(buffer.name)
-        return None if scale is None else self.regions[scale.argument]
-
-    def begin(self, blocks: Sequence[Array], params: Mapping[str, Any], turn: int) -> None:
-        if self.run.running:  # the run before was given up on: its buffers are the device's until it ends
-            self.run.wait(self.manifest.watchdog_s)
+    def begin(self, blocks: Sequence[Array], params: Params) -> None:
+        """Copy a block to the device and launch."""
+        if self.run.running:  # it was given up on: the buffers are the device's until it ends
+            self.run.wait(self.watchdog_s)
+        if len(blocks) != len(self.encoders):
+            names = ", ".join(encoder.buffer.name for encoder in self.encoders)
+            raise ValueError(
+                f"the operation's items have {len(blocks)} inputs, the manifest {len(self.encoders)}: {names}"
+            )
+        for encoder, block in zip(self.encoders, blocks, strict=True):
+            encoder.encode(block, params)
+        self.canary = self.canary * 5 + 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF
+        self.marks[...] = self.canary
         try:
-            for coder, block in zip(self.coders, blocks, strict=True):
-                coder.encode(block, params)
-            self.canary += np.uint8(turn & 1)  # another one each time, so that a stale output shows
-            self.bytes[:] = self.canary
-            self.decoder.region.to_device()
+            self.data.to_device()
         except RuntimeError as error:
             raise raised(error, "writing the inputs") from error
         self.run.start()
 
     def finish(self, out: Array) -> None:
-        self.run.wait(self.manifest.watchdog_s)
+        """Wait, and give the real values of what the device wrote."""
+        self.run.wait(self.watchdog_s)
         try:
-            self.decoder.from_device()
+            for region in self.results:
+                region.from_device()
         except RuntimeError as error:
             raise raised(error, "reading the output") from error
-        unwritten = (self.bytes == self.canary).all(axis=1)
-        if unwritten.any():
-            rows = np.flatnonzero(unwritten)
-            raise RuntimeError(f"COMPLETED, but {len(rows)} of {self.size} items were never written")
-        self.decoder.decode(out, [coder.gains for coder in self.coders if coder.gains is not None])
+        n = len(out)
+        np.equal(self.marks[:n], self.canary, out=self.unwritten[:n])
+        if np.count_nonzero(self.unwritten[:n]):
+            rows = np.count_nonzero(self.unwritten[:n].any(axis=1))
+            hint = "" if self.flag is BufferFlag.HOST_ONLY else f"; {self.flag} data is known to be ignored"
+            raise RuntimeError(f"COMPLETED, but {rows} of {n} items were never written to the end{hint}")
+        self.decoder.decode(out, self.gains)
 
-    def close(self) -> None:
-        """Runs before buffers."""
-        self.run.close()
-        del self.bytes, self.coders, self.decoder
-        self.regions = {}
+    def close(self, timeout_s: float) -> bool:
+        """The run before the buffers; whether it has ended."""
+        self.closed = True
+        if not self.run.close(timeout_s):
+            return False
+        del self.bytes, self.marks, self.encoders, self.decoder  # views of the buffers
+        self.results.clear()
         self.data.close()
-        self.code.close()
+        return True
 
 
-class _Coder:
-    """Real values to codes and back, for one buffer, without allocating after the first call."""
-
-    def __init__(self, buffer: Buffer, region: Region, size: int, scale: Region | None) -> None:
-        self.buffer, self.region, self.scale = buffer, region, scale
-        dtype = np.dtype(buffer.dtype)
-        self.codes = region.array(dtype, (size, *buffer.item_shape))
-        self.real = np.empty(self.codes.shape, np.float32)
-        self.quantisation = buffer.quantisation
-        self.low, self.high = _clip(buffer.quantisation, dtype)
-        self.rows = self.real.reshape(size, -1)
-        self.scales = np.ones((size, 1), np.float32)
-        self.shared = self._shared_scales()
-        self.gains: Array | None = None
-        """Per item, the scale used over the scale that the design was made for."""
-
-    def _shared_scales(self) -> Array | None:
-        """Where the device reads or writes the scales of the items, if it does."""
-        if self.scale is not None:
-            return self.scale.array(np.dtype(np.float32), self.scales.shape)
-        if self.buffer.scales_behind:
-            start = self.buffer.codes(len(self.scales))
-            return self.region.view[start : start + self.scales.nbytes].view(np.float32).reshape(-1, 1)
-        return None
-
-    def encode(self, block: Array, params: Mapping[str, Any]) -> None:
-        """Write a block's codes and make them the device's."""
-        quantisation = self.quantisation
-        if quantisation is None:
-            np.copyto(self.codes, block.reshape(self.codes.shape), casting="same_kind")
-        else:
-            values = block.reshape(self.rows.shape)
-            if quantisation.from_data:
-                # Per item, so that no item's codes depend on its neighbours in the block.
-                np.abs(values, out=self.rows)
-                np.max(self.rows, axis=1, out=self.scales, keepdims=True)
-                self.scales /= np.float32(self.high - quantisation.zero_point)
-                self.scales[self.scales == 0] = quantisation.scale
-                self.gains = self.scales / np.float32(quantisation.scale)
-                np.divide(values, self.scales, out=self.rows)
-            else:
-                np.multiply(values, np.float32(1 / quantisation.scale), out=self.rows)
-            np.rint(self.rows, out=self.rows)
-            if quantisation.zero_point:
-                self.rows += np.float32(quantisation.zero_point)
-            np.clip(self.rows, self.low, self.high, out=self.rows)
-            np.copyto(self.codes, self.real, casting="unsafe")
-            if self.shared is not None:
-                if not quantisation.from_data:
-                    self.scales.fill(quantisation.scale)
-                factor = params[self.buffer.factor] if self.buffer.factor else 1.0
-                np.multiply(self.scales, np.float32(factor), out=self.shared)
-                if self.scale is not None:
-                    self.scale.to_device()
-        self.region.to_device()
-
-    def from_device(self) -> None:
-        """Make the device's codes the host's."""
-        self.region.from_device()
-        if self.scale is not None:
-            self.scale.from_device()
-
-    def decode(self, out: Array, gains: Sequence[Array]) -> None:
-        """The real values of the codes."""
-        target = out.reshape(self.rows.shape)
-        codes = self.codes.reshape(self.rows.shape)
-        quantisation = self.quantisation
-        if quantisation is None:
-            np.copyto(target, codes)
-        else:
-            scale: Any = np.float32(quantisation.scale)
-            if self.shared is not None:
-                scale = self.shared
-                if not np.isfinite(scale).all():
-                    raise RuntimeError("the device gave a scale of its output that is not finite")
-            if quantisation.zero_point:
-                np.subtract(codes, np.float32(quantisation.zero_point), out=target)
-                target *= scale
-            else:
-                np.multiply(codes, scale, out=target)
-        for gain in gains:
-            if self.buffer.gain == "linear":
-                target *= gain
-            elif self.buffer.gain == "log10_power":
-                target += 2 * np.log10(gain)
-        if self.buffer.minimum is not None:
-            np.maximum(target, np.float32(self.buffer.minimum), out=target)
+def _marks(rows: Array) -> Array:
+    """The first and last bytes of each row as integers, (rows, 2): a view, of none where rows are short."""
+    size, length = rows.shape
+    if length < MARK:
+        return np.empty((size, 0), np.uint64)
+    return np.ndarray((size, 2), np.uint64, rows.data, 0, (length, length - MARK))
 
 
-def _clip(quantisation: Quantisation | None, dtype: np.dtype[Any]) -> tuple[float, float]:
-    if quantisation is not None and quantisation.clip is not None:
-        return quantisation.clip
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return float(limits.min), float(limits.max)
-    return -np.inf, np.inf
+def _check_arguments(manifest: Manifest, design: Design, declared: int) -> None:
+    """XRT crashes where a buffer is set for an argument beyond the kernel's last."""
+    highest = max(buffer.argument for buffer in manifest.buffers)
+    if max(highest, HOST_ARGUMENTS - 1) >= declared:
+        raise ValueError(
+            f"{manifest.path.name} sets argument {highest}; the kernel {manifest.kernel} in "
+            f"{design.xclbin} declares {declared} (0 to {declared - 1})"
+        )
 
 
 def _instructions(path: Path) -> Array:

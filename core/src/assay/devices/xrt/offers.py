@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from assay.contract.capabilities import BatchSizes, Capabilities, Requires
+from assay.contract.capabilities import Accuracy, BatchSizes, Capabilities, Requires
 from assay.contract.device import Device, DeviceDriver, Plan
 from assay.contract.errors import ConfigError
 from assay.contract.hooks import hookimpl
-from assay.contract.implementation import Implementation
-from assay.contract.log import emit
+from assay.contract.implementation import NAME, Implementation
 from assay.devices.xrt.driver import XrtDriver
-from assay.devices.xrt.manifest import Manifest, find, read
+from assay.devices.xrt.manifest import Manifest, parse, read
 
 
 class XrtPlugin:
-    """Drives NPUs and offers the kernels of manifests. ``broken`` maps files to what is wrong."""
+    """Drives NPUs and offers the kernels of the manifests in [kernels] paths."""
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self.paths = tuple(paths)
-        self.broken: dict[Path, str] = {}
 
     @hookimpl
     def assay_devices(self) -> Iterator[DeviceDriver]:
@@ -30,14 +28,70 @@ class XrtPlugin:
         yield XrtDriver()
 
     @hookimpl
-    def assay_implementations(self) -> Iterator[Implementation]:
-        """One implementation per manifest; a broken manifest costs only itself."""
-        for path in find(self.paths):
-            try:
-                yield implementation(read(path))
-            except (ConfigError, ValueError) as error:
-                self.broken[path] = str(error)
-                emit(logging.WARNING, "plugin.failed", plugin="xrt", manifest=str(path), error=str(error))
+    def assay_implementations(self) -> Iterator[Implementation | ConfigError]:
+        """What the manifests describe."""
+        yield from manifests(*self.paths)
+
+
+def manifests(*paths: str | Path) -> Iterator[Implementation | ConfigError]:
+    """The implementations that kernel manifests describe, for a plugin's ``assay_implementations``.
+
+    A package that ships compiled designs yields from this, with its own folder.
+
+    Args:
+        *paths: Manifests, or folders in or below which every ``kernel.toml`` and ``*.kernel.toml`` is one.
+
+    Yields:
+        An implementation for each manifest. For one that is broken, the error, which the registry keeps as a
+        problem of the plugin, and, if it can be named, an implementation that will be rejected with it.
+    """
+    found: dict[str, Path] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            yield ConfigError(f"{path} does not exist: [kernels] paths names folders with kernel manifests")
+        for file in _below(path):
+            for offer in _offers(file):
+                if isinstance(offer, Implementation) and found.setdefault(offer.id, file) != file:
+                    yield ConfigError(f"{file}: {offer.id} is described by {found[offer.id]} already")
+                else:
+                    yield offer
+
+
+def _below(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted({*path.rglob("kernel.toml"), *path.rglob("*.kernel.toml")})
+
+
+def _offers(path: Path) -> Iterator[Implementation | ConfigError]:
+    try:
+        data = path.read_bytes()
+        text = data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        yield ConfigError(f"{path} cannot be read: {error}")
+        return
+    try:
+        yield implementation(read(text, path), hashlib.sha256(data).hexdigest())
+    except ConfigError as error:
+        yield error
+        if (broken := _rejected(text, path, str(error))) is not None:
+            yield broken
+
+
+def _rejected(text: str, path: Path, why: str) -> Implementation | None:
+    """What stands in ``explain`` for a broken manifest, so that whoever configured it by name finds out."""
+    try:
+        data = parse(text, path)
+    except ConfigError:
+        return None
+    op, name = str(data.get("operation")), str(data.get("name"))
+    if not NAME.match(op) or not NAME.match(name):
+        return None
+
+    def refuse(device: Device, plan: Plan) -> Any:
+        raise ConfigError(why)
+
+    needs = Requires(device=XrtDriver.kind)
+    capabilities = Capabilities(form="items", accuracy=Accuracy.APPROXIMATE, requires=needs)
+    return Implementation(op=op, name=name, priority=80, opener=refuse, capabilities=capabilities)
 
 
 class Opener:
@@ -53,9 +107,13 @@ class Opener:
         return XrtKernel(self.manifest, device, plan)
 
 
-def implementation(manifest: Manifest) -> Implementation:
-    """What a manifest offers."""
-    artifacts = {}
+def implementation(manifest: Manifest, digest: str) -> Implementation:
+    """What a manifest offers.
+
+    Args:
+        digest: Of the manifest itself: a proof holds for this very text.
+    """
+    artifacts = {manifest.path: digest}
     for design in manifest.designs:
         artifacts[manifest.file(design.xclbin)] = design.xclbin_sha256
         artifacts[manifest.file(design.instructions)] = design.instructions_sha256
@@ -75,7 +133,7 @@ def implementation(manifest: Manifest) -> Implementation:
             accuracy=manifest.accuracy,
             writes_out=True,
             requires=Requires(
-                device="xrt",
+                device=XrtDriver.kind,
                 driver=manifest.driver,
                 generations=manifest.generations,
                 artifacts=artifacts,
