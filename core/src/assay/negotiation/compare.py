@@ -18,6 +18,8 @@ class Comparison:
 
     measurement: Measurement
     wrong: str = ""
+    where: tuple[int, ...] = (0,)
+    """The element that came closest to its limit, or went furthest beyond it."""
 
 
 def compare(
@@ -40,11 +42,12 @@ def compare(
         return Comparison(Measurement(name, 0.0, 1.0))
     values = np.asarray(got, dtype=np.float64)
     limit = np.broadcast_to(np.asarray(tolerance.max_abs, dtype=np.float64), expected.shape)
-    finite = np.isfinite(expected)
-    same = (values == expected) | (np.isnan(values) & np.isnan(expected))
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.where(finite, np.abs(values - expected), np.where(same, 0.0, np.inf))
-    error = np.where(np.isnan(error), np.inf, error)
+        error = np.abs(values - expected)
+        if not np.isfinite(error).all():
+            same = (values == expected) | (np.isnan(values) & np.isnan(expected))
+            error = np.where(same, 0.0, np.where(np.isfinite(expected), error, np.inf))
+            error = np.where(np.isnan(error), np.inf, error)
     share = error / np.maximum(limit, np.finfo(np.float64).tiny)
     worst = int(np.argmax(share))
     rms = float(np.sqrt(np.mean(np.square(np.minimum(error, 1e150)))))
@@ -55,9 +58,9 @@ def compare(
         rms=rms,
         rms_limit=tolerance.rms,
     )
-    if measurement.share <= 1.0:
-        return Comparison(measurement)
     where = tuple(int(i) for i in np.unravel_index(worst, expected.shape))
+    if measurement.share <= 1.0:
+        return Comparison(measurement, where=where)
     if share.flat[worst] > 1.0:
         what = (
             f"error {error.flat[worst]:.2g} at {where} (got {values.flat[worst]:.6g}, "
@@ -66,7 +69,7 @@ def compare(
     else:
         what = f"root mean square error {rms:.2g}, admitted {tolerance.rms:.2g}"
     looks = diagnose(values, expected, before)
-    return Comparison(measurement, f"{what}; it looks like {looks}" if looks else what)
+    return Comparison(measurement, f"{what}; it looks like {looks}" if looks else what, where)
 
 
 def diagnose(got: NDArray[np.float64], expected: NDArray[np.float64], before: Array | None = None) -> str:

@@ -88,10 +88,10 @@ class Kernel:
         else:
             with self.turn:
                 result = self.call(*positional, **keywords)
-        check_result(result, spec.shape, spec.dtype)
+        checked = check_result(result, spec.shape, spec.dtype)
         if self.gives_out and result is not keywords["out"]:
-            self._check_same(result, keywords["out"])
-        return result  # type: ignore[no-any-return]  # checked above
+            self._check_same(checked, keywords["out"])
+        return checked
 
     def split(self, inputs: Arrays, params: Params, out: Array | None = None) -> Items:
         """A request cut into the items that this kernel takes."""
@@ -162,12 +162,12 @@ class Kernel:
         else:
             with self.turn:
                 result = self.call(*blocks, **keywords)
-        check_result(result, shape, dtype)
+        checked = check_result(result, shape, dtype)
         if self.on_device:
-            SpotCheck(self, blocks, params, len(result)).check(result)
+            SpotCheck(self, blocks, params, len(checked)).check(checked)
         if self.capabilities.writes_out and out is not None and result is not out:
-            self._check_same(result, out)
-        return result  # type: ignore[no-any-return]  # checked above
+            self._check_same(checked, out)
+        return checked
 
     def _check_same(self, result: Array, out: Array) -> None:
         if result.__array_interface__["data"][0] != out.__array_interface__["data"][0]:

@@ -1,16 +1,23 @@
-"""Loading a candidate's code: whatever that raises becomes a reason."""
+"""From a candidate to a kernel, and from there to a certificate: whatever its code does becomes a reason."""
 
 from __future__ import annotations
 
+import signal
+import time
+from dataclasses import replace
 from typing import Any
 
-from assay.contract.candidate import Candidate
+from assay.contract.candidate import Candidate, Certificate
 from assay.contract.device import Plan
 from assay.contract.errors import DeviceUnavailable
 from assay.contract.operation import Operation
 from assay.contract.reasons import ReasonCode
+from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.kernel import Kernel
-from assay.negotiation.proof import ProofFailed
+from assay.negotiation.proof import prove
+
+ADVICE_S = 3.0
+"""How long narrower declarations are tried after a proof has failed."""
 
 
 def load(op: Operation[Any, Any], candidate: Candidate, plan: Plan) -> Kernel:
@@ -34,6 +41,83 @@ def load(op: Operation[Any, Any], candidate: Candidate, plan: Plan) -> Kernel:
             f"{where} raised {type(error).__name__}: {error}",
             _mend(error, candidate),
         ) from error
+
+
+def certify(op: Operation[Any, Any], candidate: Candidate, plan: Plan, exam: Exam) -> Certificate:
+    """Load a candidate, prove it, and let it go again.
+
+    Raises:
+        ProofFailed: With the narrower declaration under which it was proved, where there is one.
+    """
+    try:
+        return _prove(op, candidate, plan, exam)
+    except ProofFailed as failure:
+        if declaration := _tried(op, candidate, plan, exam, failure, time.perf_counter() + ADVICE_S):
+            failure.remedy = f"declare {declaration}: with that it was proved"
+        raise
+
+
+def _prove(op: Operation[Any, Any], candidate: Candidate, plan: Plan, exam: Exam) -> Certificate:
+    handlers = _handlers()
+    kernel = load(op, candidate, plan)
+    try:
+        certificate = prove(kernel, exam=exam)
+    except ProofFailed:
+        raise
+    except Exception as error:  # the operation's own code: its probes, its reference
+        raise ProofFailed(
+            ReasonCode.UNPROVABLE,
+            f"the proof of {op.name} itself failed: {type(error).__name__}: {error}",
+            f"report it to the operation's author; probe with assay prove {candidate.id}",
+        ) from error
+    finally:
+        _close(kernel)
+    if _handlers() != handlers:
+        raise ProofFailed(ReasonCode.RAISED, "it changed signal handlers", "never touch signals in a kernel")
+    return certificate
+
+
+def _close(kernel: Kernel) -> None:
+    try:
+        kernel.close()
+    except Exception as error:
+        raise ProofFailed(
+            ReasonCode.RAISED, f"its close() raised {type(error).__name__}: {error}", "close() must not fail"
+        ) from error
+
+
+def _handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in signal.valid_signals()]
+
+
+def _tried(
+    op: Operation[Any, Any],
+    candidate: Candidate,
+    plan: Plan,
+    exam: Exam,
+    failure: ProofFailed,
+    end: float,
+    depth: int = 2,
+) -> str:
+    """How the declaration is written, of those that a failure suggests, under which the proof passes."""
+    for text, update in failure.narrower:
+        if time.perf_counter() > end:
+            break
+        implementation = candidate.implementation
+        capabilities = implementation.capabilities.model_copy(update=dict(update))
+        narrowed = Candidate(
+            implementation.model_copy(update={"capabilities": capabilities}), candidate.distribution
+        )
+        batch = capabilities.batch_sizes.choose(plan.batch_size) if capabilities.form == "items" else 1
+        terms = replace(plan, batch_size=batch, accuracy=capabilities.accuracy)
+        try:
+            _prove(op, narrowed, terms, exam)
+        except ProofFailed as again:
+            if depth > 1 and (more := _tried(op, narrowed, terms, exam, again, end, depth - 1)):
+                return f"{text}, {more}"
+        else:
+            return text
+    return ""
 
 
 def _mend(error: Exception, candidate: Candidate) -> str:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assay.config import Config
 from assay.contract.candidate import Candidate, Certificate, Decision, State, Verdict
+from assay.contract.errors import InvalidInput
 from assay.contract.log import emit
 from assay.contract.operation import Operation
 from assay.contract.reasons import Reason, ReasonCode
 from assay.devices.inventory import Inventory
 from assay.negotiation.fingerprint import fingerprint
+from assay.negotiation.installed import Installed
 from assay.negotiation.kernel import Kernel
-from assay.negotiation.ledger import Ledger
+from assay.negotiation.ledger import Ledger, Race
 from assay.negotiation.loading import load
 from assay.negotiation.proof import ProofFailed, prove_once
-from assay.negotiation.prover import Prover
+from assay.negotiation.prover import Prover, within
 from assay.negotiation.rank import rank
 from assay.negotiation.screen import Terms, screen
 from assay.registry import Registry
 
 Progress = Callable[[str], None]
+
+CHANCE = 10.0
+"""A candidate whose first figure is this many times the best one's is not timed again."""
 
 
 @dataclass(slots=True)
@@ -52,6 +58,9 @@ class Negotiation:
     sources: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     progress: Progress = lambda what: None
+    installed: Installed = field(default_factory=Installed)
+    neighbours: dict[str, list[Kernel]] = field(default_factory=dict)
+    """The kernels that are open on each device."""
 
     def negotiate(self, name: str) -> Slate:
         """Decide who serves an operation."""
@@ -63,6 +72,7 @@ class Negotiation:
             threads=self.threads,
             memory_limit=self.config.memory_limit_mb and self.config.memory_limit_mb * 1e6,
             sources=self.sources,
+            installed=self.installed,
         )
         candidates = self.registry.candidates(name)
         for candidate in candidates:
@@ -71,6 +81,7 @@ class Negotiation:
             if not candidate.rejected:
                 self.certify(op, candidate)
         proven = [candidate for candidate in candidates if not candidate.rejected]
+        self.time(op, proven)
         order = rank(proven, terms.demand, self.config.select)
         slate = Slate(op, Decision(name, order))
         self._bind(slate)
@@ -99,55 +110,80 @@ class Negotiation:
 
     def certify(self, op: Operation[Any, Any], candidate: Candidate, *, anew: bool = False) -> None:
         """Give a candidate its certificate, from the ledger or by proof; or reject it."""
-        mode = self.config.proof.mode
-        if mode == "off":
+        if self.config.proof.mode == "off":
             candidate.reasons.append(
                 Reason(ReasonCode.UNPROVEN, "not proved: proof.mode is 'off'", 'set [proof] mode = "cached"')
             )
             return
-        key: dict[str, str] = {}
-        certificate = None
-        if not candidate.live:
-            key = fingerprint(op, str(self.registry.owners[op.name]), candidate)
-            certificate = None if mode == "always" or anew else self.ledger.find(key)
+        anew = anew or self.config.proof.mode == "always"
         try:
-            if certificate is None:
-                certificate = self._prove(op, candidate, key, anew)
+            certificate = self._certificate(op, candidate, anew)
         except ProofFailed as failure:
             candidate.reject(failure.code, failure.message, failure.remedy)
             return
         candidate.certificate, candidate.seconds = certificate, certificate.seconds
 
-    def _prove(
-        self, op: Operation[Any, Any], candidate: Candidate, key: dict[str, str], anew: bool
-    ) -> Certificate:
-        changed = "" if candidate.live else self.ledger.why_not(key)
+    def _certificate(self, op: Operation[Any, Any], candidate: Candidate, anew: bool) -> Certificate:
+        if candidate.live:
+            return self._prove(op, candidate, "a live object has none; install it as a plugin")
+        key = fingerprint(op, str(self.registry.owners[op.name]), candidate, self.installed)
+        if not anew and (found := self.ledger.find(key)):
+            return found
+        changed = self.ledger.why_not(key)
+        with self._alone(candidate.id):
+            if not anew and (found := self.ledger.find(key)):
+                return found  # another process proved it while this one waited
+            if changed:
+                candidate.reasons.append(Reason(ReasonCode.REPROVED, f"its certificate is void: {changed}"))
+            remedy = f"run `assay prove {candidate.id}` on this machine"
+            certificate = replace(self._prove(op, candidate, remedy), key=key)
+            self.ledger.write(certificate)
+        return certificate
+
+    def _prove(self, op: Operation[Any, Any], candidate: Candidate, remedy: str) -> Certificate:
         if self.config.proof.mode == "frozen":
             raise ProofFailed(
-                ReasonCode.NO_CERTIFICATE,
-                f"no valid certificate, and proof.mode is 'frozen'{': ' + changed if changed else ''}",
-                f"run `assay prove {candidate.id}` on this machine",
+                ReasonCode.NO_CERTIFICATE, "it has no valid certificate, and proof.mode is 'frozen'", remedy
             )
         self.progress(candidate.id)
-        if candidate.live:
-            return self.prover.prove(op, candidate)
-        with self.ledger.lock(key, self.config.proof.timeout_s):
-            if not anew and self.config.proof.mode != "always" and (found := self.ledger.find(key)):
-                return found  # another process proved it while this one waited
-            proved = self.prover.prove(op, candidate)
-            certificate = Certificate(
-                id=proved.id,
-                seed=proved.seed,
-                accuracy=proved.accuracy,
-                measurements=proved.measurements,
-                seconds=proved.seconds,
-                made=proved.made,
-                key=key,
-            )
-            self.ledger.write(certificate)
-        if changed:
-            candidate.reasons.append(Reason(ReasonCode.REPROVED, f"proved anew: {changed}"))
-        return certificate
+        return self.prover.prove(op, candidate)
+
+    def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Of many processes that start at once, one does this and the others wait."""
+        if self.config.proof.mode == "frozen":
+            return contextlib.nullcontext()
+        return self.ledger.lock(name, self.config.proof.timeout_s)
+
+    def time(self, op: Operation[Any, Any], proven: Sequence[Candidate]) -> None:
+        """Give candidates comparable figures: those of their last race, or of one that is run now."""
+        racers = [c for c in proven if not c.live and c.certificate is not None and c.seconds is not None]
+        if len(racers) < 2:
+            return
+        race = self.ledger.race(op.name, racers)
+        if race is None and self.config.proof.mode != "frozen":
+            with self._alone(f"{op.name}.race"):
+                race = self.ledger.race(op.name, racers) or self._run_race(op, racers)
+        if race is not None:
+            for candidate in racers:
+                candidate.seconds = race.seconds.get(candidate.id)
+
+    def _run_race(self, op: Operation[Any, Any], racers: Sequence[Candidate]) -> Race | None:
+        """Time those that have a chance in turns, on the workload that was last tuned for, if any."""
+        tuned = self.ledger.tuned(op.name)
+        first = {c.id: c.seconds for c in racers if c.seconds is not None and tuned is None}
+        least = min(first.values(), default=0.0)
+        near = [c for c in racers if tuned is not None or first[c.id] <= CHANCE * least]
+        race = Race(op.name, first) if tuned is None else replace(tuned, seconds={})
+        if len(near) > 1:
+            self.progress(f"{op.name}, {len(near)} candidates in turns")
+            try:
+                figures = self.prover.race(op, near, race.shapes, race.params)
+            except (ProofFailed, InvalidInput) as error:
+                emit(logging.WARNING, "race.failed", op=op.name, error=str(error))
+                return None
+            race = replace(race, seconds={**first, **figures})
+        self.ledger.write_race(race, racers)
+        return race
 
     def _bind(self, slate: Slate) -> None:
         """Load the first that holds here too, and the first standby that costs no import of a library."""
@@ -156,10 +192,12 @@ class Negotiation:
             if not chosen and candidate.implementation.capabilities.requires.packages:
                 continue
             try:
-                slate.kernels[candidate.id] = self.load(slate.op, candidate)
+                kernel = self.load(slate.op, candidate)
+                self._meet_neighbours(kernel)
             except ProofFailed as failure:
                 candidate.reject(failure.code, f"in this process: {failure.message}", failure.remedy)
                 continue
+            slate.kernels[candidate.id] = kernel
             if chosen and candidate.verdict is Verdict.STANDBY:
                 candidate.verdict, candidate.state = Verdict.CHOSEN, State.SERVING
                 candidate.reasons.append(Reason(ReasonCode.BEST, "the best that also loads in this process"))
@@ -167,20 +205,46 @@ class Negotiation:
                 return
 
     def load(self, op: Operation[Any, Any], candidate: Candidate) -> Kernel:
-        """Load a proven candidate in this process and hold it against one probe.
+        """Load a proven candidate in this process and hold it against one probe, within the deadline.
 
         Raises:
             ProofFailed: It does not load, or is not here what its certificate says.
         """
-        assert candidate.plan is not None
-        kernel = load(op, candidate, candidate.plan)
-        if self.config.proof.mode != "off":
+        plan, proof = candidate.plan, self.config.proof
+        assert plan is not None
+
+        def work() -> Kernel:
+            kernel = load(op, candidate, plan)
+            if proof.mode != "off":
+                try:
+                    prove_once(kernel)
+                except BaseException:
+                    kernel.close()
+                    raise
+            return kernel
+
+        return within(work, proof.timeout_s, "loading it")
+
+    def _meet_neighbours(self, kernel: Kernel) -> None:
+        """A kernel that is opened on a device must leave those that are open there as they were.
+
+        Raises:
+            ProofFailed: Another one is wrong now; this one is closed again.
+        """
+        device = kernel.plan.device
+        if device.kind == "cpu" or self.config.proof.mode == "off":
+            return
+        for other in self.neighbours.setdefault(device.id, []):
             try:
-                prove_once(kernel)
-            except ProofFailed:
+                prove_once(other)
+            except ProofFailed as failure:
                 kernel.close()
-                raise
-        return kernel
+                raise ProofFailed(
+                    failure.code,
+                    f"with it open, {other.implementation.id} is wrong: {failure.message}",
+                    f"deny one of the two in [ops.{kernel.op.name}] or [ops.{other.op.name}]",
+                ) from failure
+        self.neighbours[device.id].append(kernel)
 
 
 _ALARMING = frozenset(

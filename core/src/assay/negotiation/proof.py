@@ -1,18 +1,18 @@
 """The gate: runs an implementation over its operation's probes and certifies what it measured.
 
 The same probes and the same comparison serve negotiation, ``assay prove``, the pytest kit,
-re-admission after quarantine and the check after loading. A kernel is taken to be hostile: inputs are drawn
-anew from the seed, outputs are filled with NaN beforehand, calls repeat with other data of the same shape,
-and every slot of a block holds data of its own.
+re-admission after quarantine and the check after loading. A kernel is taken to be hostile; docs/proof.md
+says what is probed, why, and what no probe can show.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import secrets
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,42 +20,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.contract.candidate import Certificate, Measurement
-from assay.contract.capabilities import Accuracy
-from assay.contract.operation import Array, Arrays, Operation, Params, Probe, Spec
+from assay.contract.operation import Array, Arrays, Probe
 from assay.contract.reasons import ReasonCode
-from assay.negotiation.compare import compare
-from assay.negotiation.kernel import BadResult, Kernel
+from assay.negotiation.advice import Outcome, narrower
+from assay.negotiation.blocks import ELEMENTS, Pool, between, lengths, pools
+from assay.negotiation.compare import Comparison, compare
+from assay.negotiation.exam import Exam, ProofFailed, Question, admits
+from assay.negotiation.kernel import Kernel
+from assay.negotiation.witness import LARGE, Witness, Wrong, raised
 
-REVISION = "1"
-"""Changes with anything in this module that could change a verdict."""
+__all__ = ["Exam", "ProofFailed", "measure", "prove", "prove_once"]
 
 ENOUGH = 3
-"""Probes with a result to compare, below which a domain is too narrow to prove anything."""
+"""Questions with a result to compare, below which a domain is too narrow to prove anything."""
 
-SMALL = 65_536
-"""Elements of input up to which a probe is repeated with other data; larger ones run once."""
+REPEATED = 0.35
+"""The share of small questions that are asked as A, B, A with B other data of the same shape."""
 
-TIMING_BUDGET_S = 0.15
-THREADS = 4
+CALLS, CALLS_S = 256, 0.04
+"""How often, and for how long, one question and its twin are asked in random order."""
 
+TRACED = 10
+"""Calls of each thread in which every line of Python lets the other threads run."""
 
-class ProofFailed(Exception):
-    """An implementation is not proved. Carries the reason's code, message and remedy."""
+THREADS, THREADS_S, THREAD_SIZES = 4, 0.02, (700, 4000, 30_000)
+"""How many threads call at a time, for how long each, and how large what they ask for is."""
 
-    def __init__(self, code: ReasonCode, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.remedy = code, message, remedy
+TAILS_S = 0.03
+"""How long blocks of other lengths than must be proved are run, where any length is declared."""
 
+SPOTS_S = 0.02
+"""How long a non-finite value is put in one place of an input after the other."""
 
-@dataclass(slots=True)
-class _Outcome:
-    """How one probe went. ``wrong`` is empty when it passed."""
-
-    probe: Probe
-    dtype: str
-    wrong: str = ""
-    code: ReasonCode = ReasonCode.INACCURATE
-    advice: str = ""
+FIRST_FIGURE_S = 0.02
+SLOW_S = 0.25
+"""Seconds for the standard workload beyond which it is not asked again with other data."""
 
 
 @dataclass(slots=True)
@@ -64,59 +63,123 @@ class _Gate:
 
     kernel: Kernel
     rng: np.random.Generator
+    witness: Witness
     measurements: list[Measurement] = field(default_factory=list)
-    outcomes: list[_Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     last: Array | None = None
-    """The result of the call before, as the kernel returned it."""
-    kept: Array | None = None
-    """A private copy of it, to see that later calls leave it alone."""
+    """The result of the call before, to recognise it in the next one."""
 
-    @property
-    def op(self) -> Operation[..., Any]:
-        return self.kernel.op
+    @contextlib.contextmanager
+    def trial(self, question: Question, block: int = 0, flag: str = "") -> Iterator[None]:
+        """Whatever the kernel does wrong in here is held against it, and the proof goes on."""
+        outcome = Outcome(question, block, flag)
+        self.outcomes.append(outcome)
+        try:
+            yield
+        except Wrong as wrong:
+            outcome.wrong, outcome.advice, outcome.code = wrong.what, wrong.advice, wrong.code
 
-    @property
-    def accuracy(self) -> Accuracy:
-        return self.kernel.capabilities.accuracy
+    def ask(self, question: Question, when: str = "", **how: bool) -> Array:
+        """One guarded call, compared with the reference; returns a private copy of the result.
+
+        Raises:
+            Wrong: It is not what it should be.
+        """
+        probe = question.probe
+        with _said(when):
+            answer = self.witness.call(
+                lambda inputs, out: self.kernel.serve(inputs, probe.params, question.spec, out),
+                probe.inputs,
+                question.spec.shape,
+                question.spec.dtype,
+                **how,
+            )
+            self.compare(question, answer)
+        self.last = answer
+        return answer
+
+    def compare(self, question: Question, answer: Array, with_: NDArray[np.float64] | None = None) -> None:
+        """Hold a result against the reference's, or against another of the kernel's own.
+
+        Raises:
+            Wrong: They are too far apart.
+        """
+        probe, expected = question.probe, question.expected
+        limit = question.op.tolerance(
+            probe.kind, probe.inputs, probe.params, expected, self.kernel.capabilities.accuracy
+        )
+        self.note(compare(probe.name, answer, expected if with_ is None else with_, limit, self.last))
+
+    def note(self, comparison: Comparison) -> None:
+        """Keep a measured error.
+
+        Raises:
+            Wrong: It is too large.
+        """
+        self.measurements.append(comparison.measurement)
+        if comparison.wrong:
+            raise Wrong(comparison.wrong)
+
+    def judge(self) -> None:
+        """Raise for the first question that failed, with the declarations that might have passed."""
+        failed = [outcome for outcome in self.outcomes if outcome.wrong]
+        if not failed:
+            return
+        first, id = failed[0], self.kernel.implementation.id
+        params = [f"{name}={value!r}" for name, value in first.question.probe.params.items()]
+        terms = ", ".join([first.question.dtype, *params])
+        raise ProofFailed(
+            first.code,
+            f"probe {first.question.probe.name!r} ({terms}): {first.wrong}",
+            first.advice or f"mend the kernel, then run: assay prove {id}",
+            () if first.advice else narrower(self.kernel, self.outcomes),
+        )
 
 
-def draw_seed() -> int:
-    """A seed that nothing could have been tuned to."""
-    return secrets.randbits(63)
+@contextlib.contextmanager
+def _said(when: str) -> Iterator[None]:
+    """What goes wrong in here is told with the circumstances in front."""
+    try:
+        yield
+    except Wrong as wrong:
+        wrong.what = when + wrong.what
+        raise
 
 
-def prove(kernel: Kernel, seed: int | None = None) -> Certificate:
+def prove(kernel: Kernel, seed: int | None = None, exam: Exam | None = None) -> Certificate:
     """Run the whole proof.
 
+    Args:
+        kernel: A loaded implementation.
+        seed: What the probes are drawn from; None: one that nothing could have been tuned to.
+        exam: Questions that other candidates of this run share; it has a seed of its own.
+
     Raises:
-        ProofFailed: With the probe that caught it and, where one exists, the narrower declaration
-            that would have passed.
+        ProofFailed: With the probe that caught it.
     """
-    seed = draw_seed() if seed is None else seed
-    rng = np.random.default_rng(seed)
-    gate = _Gate(kernel, rng)
-    probes = _admitted(kernel, kernel.op.probes(rng, kernel.domain))
-    _check_coverage(kernel, probes)
-    for probe in probes:
-        _run_probe(gate, probe)
-    _judge(gate)
-    for probe in [probes[0], probes[int(rng.integers(len(probes)))]]:
-        _run_probe(gate, probe, again="run again at the end: ")
-    if not kernel.whole:
-        _run_blocks(gate, probes)
-    if kernel.capabilities.strided:
-        _run_strided(gate, probes)
-    if kernel.capabilities.checks_finite:
-        _run_non_finite(gate, probes)
-    if kernel.implementation.kernel is not None or kernel.capabilities.thread_safe:
-        _run_threads(gate, probes)
-    _judge(gate)
+    exam = exam or (Exam() if seed is None else Exam(seed))
+    gate = _open(kernel, exam.seed)
+    with exam.quiet():
+        questions = list(exam.questions(kernel.op, kernel.domain))
+        _check_coverage(kernel, questions)
+        for stage in (_each, _blocks, _repeats, _strided, _non_finite, _threads):
+            stage(gate, questions)
+            gate.judge()
+        standard = exam.standard(kernel.op)
+        timed = admits(kernel.domain, standard.probe)
+        if timed:
+            _standard(gate, standard)
+            gate.judge()
+    seconds = measure(kernel, standard.probe) if timed else None
+    with gate.trial(questions[0]):
+        gate.witness.look_back()
+    gate.judge()
     return Certificate(
         id=kernel.implementation.id,
-        seed=seed,
-        accuracy=gate.accuracy,
+        seed=exam.seed,
+        accuracy=kernel.capabilities.accuracy,
         measurements=tuple(_worst_by_probe(gate.measurements)),
-        seconds=measure(kernel, np.random.default_rng(seed)),
+        seconds=seconds,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -127,398 +190,317 @@ def prove_once(kernel: Kernel, seed: int | None = None) -> None:
     Raises:
         ProofFailed: It is not what its certificate says.
     """
-    rng = np.random.default_rng(draw_seed() if seed is None else seed)
-    gate = _Gate(kernel, rng)
-    for probe in kernel.op.probes(rng, kernel.domain):
-        if _admits(kernel, probe):
-            _run_probe(gate, probe)
-            break
-    _judge(gate)
+    exam = Exam() if seed is None else Exam(seed)
+    gate = _open(kernel, exam.seed)
+    for question in exam.questions(kernel.op, kernel.domain):
+        _each(gate, [question])
+        break
+    gate.judge()
 
 
-def measure(kernel: Kernel, rng: np.random.Generator, probe: Probe | None = None) -> float | None:
-    """Seconds for a request of the standard workload, the best of several; None: outside its domain."""
-    probe = kernel.op.standard(rng) if probe is None else probe
-    if not _admits(kernel, probe):
-        return None
-    spec = _infer(kernel.op, probe)
+def measure(kernel: Kernel, probe: Probe, spent_s: float = FIRST_FIGURE_S) -> float:
+    """Seconds for one request: the least of as many calls as fit in so long, of one at least."""
+    spec = Question(kernel.op, probe).spec
+    inputs = tuple(None if array is None else array.copy() for array in probe.inputs)
     out = np.empty(spec.shape, spec.dtype) if kernel.gives_out else None
-    best, spent, repeats = float("inf"), 0.0, 0
-    while repeats < 3 or (spent < TIMING_BUDGET_S and repeats < 50):
+    best, end = float("inf"), time.perf_counter() + spent_s
+    while best == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
-        kernel.serve(probe.inputs, probe.params, spec, out)
-        seconds = time.perf_counter() - start
-        best, spent, repeats = min(best, seconds), spent + seconds, repeats + 1
-        if spent > 1.0:
-            break
+        kernel.serve(inputs, probe.params, spec, out)
+        best = min(best, time.perf_counter() - start)
     return best
 
 
-def _admitted(kernel: Kernel, probes: Iterable[Probe]) -> list[Probe]:
-    return [probe for probe in probes if _admits(kernel, probe)]
+def _open(kernel: Kernel, seed: int) -> _Gate:
+    rng = np.random.default_rng([seed, 1])
+    return _Gate(kernel, rng, Witness(rng, kernel.gives_out))
 
 
-def _admits(kernel: Kernel, probe: Probe) -> bool:
-    assert probe.inputs[0] is not None
-    return kernel.domain.refuses(probe.inputs[0].dtype.name, probe.inputs, probe.params) is None
-
-
-def _infer(op: Operation[..., Any], probe: Probe) -> Spec:
-    return op.infer(*probe.inputs[: len(op.required)], **op.keywords(probe.inputs, probe.params))
-
-
-def _check_coverage(kernel: Kernel, probes: Sequence[Probe]) -> None:
+def _check_coverage(kernel: Kernel, questions: Sequence[Question]) -> None:
     """Every declared dtype and parameter value must be met by a probe that has something to compare."""
-    capabilities = kernel.capabilities
-    telling = [probe for probe in probes if probe.inputs[0] is not None and probe.inputs[0].size]
+    capabilities, op = kernel.capabilities, kernel.op
+    telling = [question for question in questions if 0 not in question.spec.shape]
     if len(telling) < ENOUGH:
         raise ProofFailed(
             ReasonCode.UNPROVABLE,
-            f"only {len(telling)} of the probes of {kernel.op.name} lie in its declared domain; "
-            f"{ENOUGH} are needed",
+            f"only {len(telling)} of the probes of {op.name} lie in its declared domain; {ENOUGH} are needed",
             "declare a wider domain: shapes, params or dtypes",
         )
-    missing = capabilities.dtypes - {
-        str(probe.inputs[0].dtype.name) for probe in telling if probe.inputs[0] is not None
-    }
+    missing = set(capabilities.dtypes - {question.dtype for question in telling})
     for name, declared in capabilities.params.items():
-        met = {probe.params[name] for probe in telling}
+        met = {question.probe.params[name] for question in telling}
         missing |= {f"{name}={value!r}" for value in declared if value not in met}
     if missing:
         raise ProofFailed(
             ReasonCode.UNPROVABLE,
-            f"no probe of {kernel.op.name} covers {', '.join(sorted(missing))}, which it declares",
+            f"no probe of {op.name} covers {', '.join(sorted(missing))}, which it declares",
             f"leave {', '.join(sorted(missing))} out of the declaration",
         )
 
 
-def _run_probe(gate: _Gate, probe: Probe, again: str = "") -> None:
-    """One request; a small one is run as A, B, A with B other data of the same shape."""
-    assert probe.inputs[0] is not None
-    outcome = _Outcome(probe, probe.inputs[0].dtype.name)
-    gate.outcomes.append(outcome)
-    small = sum(array.size for array in probe.inputs if array is not None) <= SMALL
-    twin = _twin(probe) if small and not again else None
-    expected = gate.op.expect(probe)
-    first = _call(gate, probe, expected, outcome, again)
-    if twin is None or outcome.wrong:
-        return
-    _call(gate, twin, gate.op.expect(twin), outcome, "other data of the same shape: ")
-    if outcome.wrong:
-        return
-    second = _call(gate, probe, expected, outcome, "the same input again: ")
-    if not outcome.wrong and first is not None and second is not None:
-        tolerance = _tolerance(gate, probe, expected)
-        apart = compare(probe.name, second, np.asarray(first, np.float64), tolerance)
-        if apart.wrong:
-            outcome.wrong = f"the same input gives different outputs: {apart.wrong}"
+def _each(gate: _Gate, questions: Sequence[Question]) -> None:
+    """Every question, and with many of them another of the same shape in between."""
+    for index, question in enumerate(questions):
+        small = question.size <= LARGE
+        with gate.trial(question):
+            if index and not (small and gate.rng.random() < REPEATED):
+                gate.ask(question, read_only=bool(gate.rng.random() < 0.3))
+                continue
+            first = gate.ask(question)
+            if question.twin is not None:
+                gate.ask(question.twin, "other data in the same array: ", in_place=True)
+            second = gate.ask(question, "the same input again: ", read_only=True)
+            with _said("the same input gives different outputs: "):
+                gate.compare(question, second, first.astype(np.float64))
 
 
-def _twin(probe: Probe) -> Probe | None:
-    """Other data of the same shape and kind."""
-    main = probe.inputs[0]
-    assert main is not None
-    if main.size < 2:
-        return None
-    rolled = np.roll(main, 3 if main.size > 3 else 1)
-    turned = (rolled * np.asarray(0.75, rolled.dtype) if rolled.dtype.kind != "i" else rolled // 2).astype(
-        main.dtype
+def _blocks(gate: _Gate, questions: Sequence[Question]) -> None:
+    """At item level: every declared block length, every slot with data of its own, wherever it stands."""
+    kernel, rng = gate.kernel, gate.rng
+    if kernel.whole:
+        return
+    pairs = [(pool, size) for pool in pools(kernel, questions, rng) for size in lengths(kernel)]
+    proved: set[Any] = set()
+    left = ELEMENTS
+    for pool, size in [pairs[i] for i in rng.permutation(len(pairs))]:
+        key = size, pool.sources[0].dtype, *(pool.params[name] for name in kernel.capabilities.params)
+        if key not in proved or pool.elements * size <= left:
+            proved.add(key)
+            left -= pool.elements * size
+            _block(gate, pool, size)
+    end = time.perf_counter() + TAILS_S
+    for size in between(kernel.capabilities.batch_sizes, kernel.plan.batch_size, rng):
+        if pairs and time.perf_counter() < end:
+            _block(gate, pairs[int(rng.integers(len(pairs)))][0], size)
+
+
+def _block(gate: _Gate, pool: Pool, size: int) -> None:
+    rows = pool.pick(gate.rng, size)
+    with gate.trial(pool.sources[rows[0]], block=size), _said(f"block of {size}: "):
+        forward = _ask_block(gate, pool, rows)
+        backward = _ask_block(gate, pool, rows[::-1], in_place=True)[::-1]
+        with _said("a slot's result depends on where it stands: "):
+            gate.note(pool.compare(rows, backward, forward))
+        if (least := lengths(gate.kernel)[0]) < size:
+            alone = _ask_block(gate, pool, rows[:least])
+            with _said(f"differs from a block of {least}: "):
+                gate.note(pool.compare(rows[:least], forward[:least], alone))
+
+
+def _ask_block(gate: _Gate, pool: Pool, rows: NDArray[np.intp], **how: bool) -> NDArray[np.float64]:
+    """One guarded call of an item kernel, compared with the reference."""
+    blocks = tuple(np.ascontiguousarray(block[rows]) for block in pool.blocks)
+    shape, dtype = pool.expected[rows].shape, blocks[0].dtype
+    answer = gate.witness.call(
+        lambda inputs, out: gate.kernel.run_block(inputs, pool.params, shape, dtype, out),  # type: ignore[arg-type]  # blocks are never None
+        blocks,
+        shape,
+        dtype,
+        **how,
     )
-    if np.array_equal(turned, main):
-        return None
-    return Probe(probe.name, (turned, *probe.inputs[1:]), probe.params, probe.kind)
+    settled = pool.settle(answer)
+    gate.note(pool.compare(rows, settled, pool.expected[rows]))
+    return settled
 
 
-def _tolerance(gate: _Gate, probe: Probe, expected: NDArray[np.float64]) -> Any:
-    return gate.op.tolerance(probe.kind, probe.inputs, probe.params, expected, gate.accuracy)
-
-
-def _call(
-    gate: _Gate, probe: Probe, expected: NDArray[np.float64], outcome: _Outcome, when: str = ""
-) -> Array | None:
-    """One guarded call. Returns a private copy of the result, or None when the call was wrong."""
-    kernel, spec = gate.kernel, _infer(gate.op, probe)
-    inputs = tuple(None if array is None else array.copy() for array in probe.inputs)
-    out = _unwritten(spec.shape, spec.dtype) if kernel.gives_out else None
-    try:
-        result = kernel.serve(inputs, probe.params, spec, out)
-    except BadResult as error:
-        outcome.wrong = f"{when}{error}"
-        return None
-    except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-        outcome.code = ReasonCode.RAISED
-        outcome.wrong = f"{when}raised {type(error).__name__}: {error}"
-        return None
-    before = gate.kept
-    for given, held in zip(inputs, probe.inputs, strict=True):
-        if given is not None and held is not None and not _same_bytes(given, held):
-            outcome.wrong = f"{when}wrote to its input"
-            outcome.advice = "copy before working in place"
-            return None
-    if any(given is not None and np.shares_memory(result, given) for given in inputs):
-        outcome.wrong = f"{when}returned memory that it shares with its input"
-        outcome.advice = "return an array of its own, or fill out="
-        return None
-    if gate.last is not None and before is not None and not _same_bytes(gate.last, before):
-        outcome.wrong = f"{when}changed the result of the call before: it returns a buffer that it uses again"
-        outcome.advice = "return a fresh array for each call"
-        return None
-    comparison = compare(probe.name, result, expected, _tolerance(gate, probe, expected), before)
-    gate.measurements.append(comparison.measurement)
-    if comparison.wrong:
-        outcome.wrong = f"{when}{comparison.wrong}"
-        return None
-    gate.last, gate.kept = result, result.copy()
-    return gate.kept
-
-
-def _unwritten(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """A buffer full of NaN (of zeros, where the dtype has none): what is left of it was never written."""
-    return np.full(shape, np.nan if dtype.kind in "fV" else 0, dtype)
-
-
-def _same_bytes(a: Array, b: Array) -> bool:
-    return a.tobytes() == b.tobytes()
-
-
-def _run_blocks(gate: _Gate, probes: Sequence[Probe]) -> None:
-    """At item level: every declared block length, every slot with data of its own."""
-    op, kernel = gate.op, gate.kernel
-    assert op.items is not None
-    for (_, _, dtype), pool in _pools(gate, probes).items():
-        sources = [pool.sources[i] for i in range(pool.count)]
-        for size in kernel.capabilities.batch_sizes.to_prove(kernel.plan.batch_size):
-            rows = _pick(gate.rng, pool.count, size)
-            blocks = [np.ascontiguousarray(array[rows]) for array in pool.blocks]
-            names = [sources[row] for row in rows]
-            outcome = _Outcome(names[0], dtype)
-            gate.outcomes.append(outcome)
-            _call_block(gate, blocks, names, pool.params, outcome, f"block of {size}: ")
-            if outcome.wrong:
-                continue
-            turned = [np.ascontiguousarray(block[::-1]) for block in blocks]
-            _call_block(gate, turned, names[::-1], pool.params, outcome, f"block of {size} in reverse: ")
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Items of one shape and of the same parameters, from many probes."""
-
-    params: Params
-    blocks: list[Array]
-    sources: list[Probe]
-
-    @property
-    def count(self) -> int:
-        return len(self.sources)
-
-
-def _pools(gate: _Gate, probes: Sequence[Probe]) -> Mapping[tuple[Any, str, str], _Pool]:
-    pools: dict[tuple[Any, str, str], _Pool] = {}
-    for probe in probes:
-        main = probe.inputs[0]
-        assert main is not None
-        items = gate.kernel.split(probe.inputs, probe.params)
-        count = min(items.count, 256)
-        if not count:
-            continue
-        params = gate.kernel.item_params(probe.inputs, probe.params)
-        blocks = [np.empty((count, *shape), main.dtype) for shape in items.shapes]
-        items.load(0, count, blocks)
-        key = (items.shapes, repr(sorted(params.items())), main.dtype.name)
-        if key in pools:
-            pool = pools[key]
-            pool.blocks = [np.concatenate(pair) for pair in zip(pool.blocks, blocks, strict=True)]
-            pool.sources.extend([probe] * count)
-        else:
-            pools[key] = _Pool(params, blocks, [probe] * count)
-    return pools
-
-
-def _pick(rng: np.random.Generator, count: int, size: int) -> NDArray[np.intp]:
-    """Rows of a pool for one block, all different as long as the pool lasts."""
-    rounds = [rng.permutation(count) for _ in range(-(-size // count))]
-    return np.concatenate(rounds)[:size]
-
-
-def _call_block(
-    gate: _Gate, blocks: list[Array], sources: Sequence[Probe], params: Params, outcome: _Outcome, when: str
-) -> None:
-    op, kernel = gate.op, gate.kernel
-    assert op.items is not None
-    size, dtype = len(sources), blocks[0].dtype
-    expected = op.items.reference(*blocks, **params)
-    out = _unwritten(expected.shape, dtype) if kernel.gives_out else None
-    given = [block.copy() for block in blocks]
-    try:
-        result = kernel.run_block(given, params, expected.shape, dtype, out)
-    except BadResult as error:
-        outcome.wrong = f"{when}{error}"
+def _repeats(gate: _Gate, questions: Sequence[Question]) -> None:
+    """One question and its twin many times in random order, every result held until the end."""
+    question = next((q for q in questions if q.twin is not None and q.size <= LARGE), None)
+    if question is None or question.twin is None:
         return
-    except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-        outcome.code = ReasonCode.RAISED
-        outcome.wrong = f"{when}raised {type(error).__name__}: {error}"
-        return
-    if not all(_same_bytes(a, b) for a, b in zip(given, blocks, strict=True)):
-        outcome.wrong = f"{when}wrote to its input"
-        return
-    values = np.asarray(result, np.float64)
-    if op.items.settle is not None:
-        values, expected = op.items.settle(values), op.items.settle(expected)
-    by_source: dict[int, list[int]] = {}
-    for row, source in enumerate(sources):
-        by_source.setdefault(id(source), []).append(row)
-    for rows in by_source.values():
-        source = sources[rows[0]]
-        part: Arrays = tuple(block[rows] for block in blocks)
-        tolerance = op.tolerance(source.kind, part, params, expected[rows], gate.accuracy)
-        # A root mean square is a figure of a whole result, not of one slot.
-        tolerance = type(tolerance)(tolerance.max_abs)
-        comparison = compare(source.name, values[rows], expected[rows], tolerance)
-        gate.measurements.append(comparison.measurement)
-        if comparison.wrong:
-            outcome.probe = source
-            whole = (
-                compare(source.name, values, expected, tolerance)
-                if np.ndim(tolerance.max_abs) == 0
-                else comparison
-            )
-            outcome.wrong = f"{when}slot {rows[0]} of {size}: {whole.wrong or comparison.wrong}"
-            return
+    pair = [(one, _copies(one)) for one in (question, question.twin)]
+    calls = min(CALLS, ELEMENTS // max(1, question.expected.size))
+    held: list[tuple[Question, Array]] = []
+    with gate.trial(question), _said("called many times: "):
+        end = time.perf_counter() + CALLS_S
+        while len(held) < 8 or (len(held) < calls and time.perf_counter() < end):
+            one, inputs = pair[int(gate.rng.integers(2))]
+            held.append((one, _serve(gate.kernel, one, inputs)))
+        for one, answer in held:
+            gate.compare(one, answer)
 
 
-def _run_strided(gate: _Gate, probes: Sequence[Probe]) -> None:
+def _strided(gate: _Gate, questions: Sequence[Question]) -> None:
     """A kernel that takes what the caller has must read any strides and any alignment rightly."""
-    for probe in probes[:ENOUGH]:
-        expected = gate.op.expect(probe)
-        for name, change in (("strided", _spread), ("reversed", _backwards), ("misaligned", _misalign)):
-            arrays = tuple(None if array is None else change(array) for array in probe.inputs)
-            outcome = _Outcome(probe, name)
-            gate.outcomes.append(outcome)
-            try:
-                result = gate.kernel.serve(arrays, probe.params, _infer(gate.op, probe))
-            except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-                outcome.wrong = f"{name} input: raised {type(error).__name__}: {error}"
-                outcome.advice = "drop strided=True"
-                continue
-            comparison = compare(probe.name, result, expected, _tolerance(gate, probe, expected))
-            if comparison.wrong:
-                outcome.wrong, outcome.advice = f"{name} input: {comparison.wrong}", "drop strided=True"
+    if not gate.kernel.capabilities.strided:
+        return
+    small = [question for question in questions if 0 < question.size <= LARGE]
+    deep = sorted(small, key=lambda question: -max(a.ndim for a in question.probe.inputs if a is not None))
+    for question in {id(q): q for q in (*small[:ENOUGH], *deep[:ENOUGH])}.values():
+        for name, change in _LAYOUTS.items():
+            inputs = tuple(None if array is None else change(array) for array in question.probe.inputs)
+            with gate.trial(question, flag="strided"), _said(f"{name} input: "):
+                gate.compare(question, _serve(gate.kernel, question, inputs))
 
 
 def _spread(array: Array) -> Array:
-    if array.ndim == 0:
-        return array
-    wide = np.full((*array.shape[:-1], array.shape[-1] * 2), 7, array.dtype)
-    wide[..., ::2] = array
-    return wide[..., ::2]
+    wide = np.full([2 * n for n in array.shape], 7, array.dtype)
+    every_other = tuple(slice(None, None, 2) for _ in array.shape)
+    wide[every_other] = array
+    return wide[every_other]
 
 
 def _backwards(array: Array) -> Array:
-    return array if array.ndim == 0 else np.ascontiguousarray(array[..., ::-1])[..., ::-1]
+    turned = tuple(slice(None, None, -1) for _ in array.shape)
+    return np.ascontiguousarray(array[turned])[turned]
 
 
-def _misalign(array: Array) -> Array:
-    raw = np.zeros(array.nbytes + 1, np.uint8)
-    view = raw[1:].view(array.dtype).reshape(array.shape) if array.nbytes else array
+def _misaligned(array: Array) -> Array:
+    if not array.nbytes:
+        return array
+    view = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
     view[...] = array
     return view
 
 
-def _run_non_finite(gate: _Gate, probes: Sequence[Probe]) -> None:
-    """A kernel that says it notices non-finite values must notice them wherever they stand."""
-    forbidden = [i for i, item in enumerate(gate.op.inputs) if item.finite]
-    for probe in probes:
-        for index in forbidden:
-            array = probe.inputs[index]
-            if array is None or array.dtype.kind != "f" or not array.size or array.size > SMALL:
+_LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "strided": _spread,
+    "reversed": _backwards,
+    "misaligned": _misaligned,
+    "Fortran-ordered": np.asfortranarray,
+}
+
+
+def _non_finite(gate: _Gate, questions: Sequence[Question]) -> None:
+    """Non-finite values never crash a kernel or stay in it; one that says it notices them notices each."""
+    noticed = gate.kernel.capabilities.checks_finite
+    floats = [q for q in questions if 0 < q.size <= LARGE and q.dtype.startswith(("float", "bfloat"))]
+    for index, question in enumerate(sorted(floats, key=lambda q: q.size)):
+        for place, item in enumerate(gate.kernel.op.inputs):
+            array = question.probe.inputs[place]
+            if array is None or not array.size or array.dtype.kind not in "fV":
                 continue
-            spots = {0, array.size - 1, array.size // 2, int(gate.rng.integers(array.size))}
-            for spot in sorted(spots):
-                bad = array.copy()
-                value = (np.nan, np.inf, -np.inf)[int(gate.rng.integers(3))]
-                bad.flat[spot] = value
-                inputs = tuple(bad if i == index else one for i, one in enumerate(probe.inputs))
-                outcome = _Outcome(probe, array.dtype.name)
-                gate.outcomes.append(outcome)
-                try:
-                    gate.kernel.serve(inputs, probe.params, _infer(gate.op, probe))
-                except FloatingPointError:
-                    continue
-                except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-                    outcome.wrong = (
-                        f"raised {type(error).__name__} for {value} at {spot}, not FloatingPointError"
-                    )
-                else:
-                    outcome.wrong = (
-                        f"did not notice {value} at {spot} of {array.size} in {gate.op.inputs[index].name}"
-                    )
-                outcome.advice = "drop checks_finite=True, or raise FloatingPointError for every such value"
-                return
+            must_notice = noticed and item.finite
+            if index > 1 and not must_notice:
+                continue
+            end = time.perf_counter() + (SPOTS_S if must_notice and index < 4 else 0.0)
+            for turn, spot in enumerate([0, array.size - 1, *gate.rng.permutation(array.size)]):
+                value = (np.nan, np.inf, -np.inf)[(index + turn) % 3]
+                with gate.trial(question, flag="checks_finite" * must_notice):
+                    _meet(gate, question, place, spot, value, must_notice)
+                if turn > 1 and time.perf_counter() > end:
+                    break
+    with gate.trial(questions[0]):
+        gate.ask(questions[0], "after a non-finite input: ")
 
 
-def _run_threads(gate: _Gate, probes: Sequence[Probe]) -> None:
-    """Calls from many threads at a time must not disturb each other."""
-    small = [p for p in probes if p.inputs[0] is not None and 0 < p.inputs[0].size <= SMALL][: 2 * THREADS]
-    wanted = [gate.op.expect(probe) for probe in small]
-    outcomes = [_Outcome(probe, "") for probe in small]
-    ready = threading.Barrier(THREADS)
+def _meet(gate: _Gate, question: Question, place: int, spot: int, value: float, must_notice: bool) -> None:
+    """One call with a non-finite value: the defined result or an exception."""
+    inputs = _copies(question)
+    inputs[place].flat[spot] = value  # type: ignore[union-attr]  # it is this array's copy
+    what = f"{value} at {spot} of {question.op.inputs[place].name}"
+    try:
+        gate.kernel.serve(inputs, question.probe.params, question.spec)
+    except FloatingPointError:
+        return
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a kernel may raise anything
+        if must_notice or isinstance(error, SystemExit):
+            raise raised(error, f"for {what}: ") from None
+        return
+    if must_notice:
+        raise Wrong(f"did not notice {what}")
+
+
+def _threads(gate: _Gate, questions: Sequence[Question]) -> None:
+    """Calls from several threads at a time do not disturb each other, those of one shape least of all.
+
+    What an opener returned gets one call at a time, but not always from the thread that opened it.
+    """
+    kernel = gate.kernel
+    stateless = kernel.implementation.kernel is not None
+    together = stateless or kernel.capabilities.thread_safe
+    when = "called from several threads: " if together else "called from another thread: "
+    small = [question for question in questions if question.size <= LARGE and question.twin is not None]
+    # NumPy lets other threads run inside its loops over some hundred elements; smaller ones take more turns.
+    chosen = {id(q): q for n in THREAD_SIZES for q in sorted(small, key=lambda q: abs(q.size - n))[:1]}
+    for question in chosen.values():
+        pair = [(one, _copies(one)) for one in (question, question.twin) if one is not None]
+        answers = _call_together(gate, pair, THREADS if together else 1)
+        for asked, answer in answers:
+            with gate.trial(question, flag="" if stateless else "thread_safe"), _said(when):
+                if isinstance(answer, Wrong):
+                    raise answer
+                gate.compare(asked, answer)
+
+
+def _call_together(
+    gate: _Gate, pair: Sequence[tuple[Question, Arrays]], count: int
+) -> list[tuple[Question, Array | Wrong]]:
+    """The answers that several threads get to one question and its twin."""
+    answers: list[tuple[Question, Array | Wrong]] = []
+    barrier = threading.Barrier(count)
+    most = min(CALLS, ELEMENTS // (count * max(1, pair[0][0].expected.size)))
+
+    start = time.perf_counter()
+
+    def give_way(frame: Any, event: str, arg: Any) -> Any:
+        """Let the others run after every line of Python, for a while."""
+        if time.perf_counter() > start + 10 * THREADS_S or frame.f_globals.get("__name__", "").startswith(
+            "assay."
+        ):
+            return None
+        time.sleep(1e-6)
+        return give_way
 
     def work(first: int) -> None:
-        ready.wait()
-        for turn in range(3 * len(small)):
-            index = (first + turn) % len(small)
-            probe = small[index]
+        barrier.wait()
+        calls = 0
+        while calls < 2 or time.perf_counter() < start + THREADS_S * (10 if calls < TRACED else calls < most):
+            question, inputs = pair[(first + calls) % len(pair)]
+            calls += 1
+            sys.settrace(give_way if calls < TRACED else None)
             try:
-                result = gate.kernel.serve(probe.inputs, probe.params, _infer(gate.op, probe))
-            except Exception as error:  # noqa: BLE001  # a kernel may raise anything
-                outcomes[index].wrong = f"called from several threads: raised {type(error).__name__}: {error}"
-                return
-            tolerance = _tolerance(gate, probe, wanted[index])
-            if wrong := compare(probe.name, result, wanted[index], tolerance).wrong:
-                outcomes[index].wrong = f"called from several threads: {wrong}"
-                return
+                answers.append((question, _serve(gate.kernel, question, inputs)))
+            except Wrong as wrong:
+                answers.append((question, wrong))
 
-    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for outcome in outcomes:
-        outcome.advice = "keep state per thread, or use opener= (which is called by one thread at a time)"
-    gate.outcomes.extend(outcomes)
-
-
-def _judge(gate: _Gate) -> None:
-    """Raise for the first probe that failed, with the narrower declaration that would have passed."""
-    failed = [outcome for outcome in gate.outcomes if outcome.wrong]
-    if not failed:
-        return
-    first = failed[0]
-    params = ", ".join(f"{name}={value!r}" for name, value in first.probe.params.items())
-    terms = ", ".join(part for part in (first.dtype, params) if part)
-    message = f"probe {first.probe.name!r} ({terms}): {first.wrong}"
-    remedy = (
-        first.advice
-        or _narrower(gate)
-        or f"mend the kernel, then run: assay prove {gate.kernel.implementation.id}"
-    )
-    raise ProofFailed(first.code, message, remedy)
+    # Threads of their own also leave alone whatever traces this one.
+    threads = [threading.Thread(target=work, args=(first,), daemon=True) for first in range(count)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they interrupt each other anywhere
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    return answers
 
 
-def _narrower(gate: _Gate) -> str:
-    """The declaration under which every probe that failed would have been left out."""
-    failed = [outcome for outcome in gate.outcomes if outcome.wrong]
-    passed = [outcome for outcome in gate.outcomes if not outcome.wrong]
-    good_dtypes = {o.dtype for o in passed} - {o.dtype for o in failed}
-    if good_dtypes and {o.dtype for o in failed} < gate.kernel.capabilities.dtypes:
-        return f"declare dtypes={{{', '.join(map(repr, sorted(good_dtypes)))}}}: every probe with it passed"
-    for name in gate.op.defaults:
-        bad = {repr(o.probe.params[name]) for o in failed}
-        good = {repr(o.probe.params[name]) for o in passed} - bad
-        if good:
-            return f'declare params={{"{name}": {{{", ".join(sorted(good))}}}}}: every probe with it passed'
-    return ""
+def _standard(gate: _Gate, question: Question) -> None:
+    """The workload on which implementations are timed: it must be done, too."""
+    with gate.trial(question):
+        start = time.perf_counter()
+        first = gate.ask(question)
+        if question.twin is None or time.perf_counter() - start > SLOW_S:
+            return
+        twin, spec = question.twin.probe, question.spec
+        other = gate.witness.call(
+            lambda inputs, out: gate.kernel.serve(inputs, twin.params, spec, out),
+            twin.inputs,
+            spec.shape,
+            spec.dtype,
+        )
+        if np.array_equal(first, other):
+            raise Wrong("other data of the same shape gives the very same result")
+        gate.ask(question, "the same input again: ")
+
+
+def _copies(question: Question) -> Arrays:
+    return tuple(None if array is None else array.copy() for array in question.probe.inputs)
+
+
+def _serve(kernel: Kernel, question: Question, inputs: Arrays) -> Array:
+    """One plain call.
+
+    Raises:
+        Wrong: It raised.
+    """
+    try:
+        return kernel.serve(inputs, question.probe.params, question.spec)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a kernel may raise anything
+        raise raised(error) from None
 
 
 def _worst_by_probe(measurements: Sequence[Measurement]) -> Iterator[Measurement]:

@@ -8,25 +8,35 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, Queue
 from typing import Any, TypeVar
 
 from assay.contract.candidate import Candidate, Certificate, load_certificate
-from assay.contract.operation import Operation
+from assay.contract.operation import Operation, Params
 from assay.contract.reasons import ReasonCode
-from assay.negotiation.loading import load
-from assay.negotiation.proof import ProofFailed, draw_seed, prove
+from assay.negotiation.exam import Exam, ProofFailed
+from assay.negotiation.loading import certify
+from assay.negotiation.speed import Shape, workload
 
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60.0
 
+RACE_S = 0.3
+"""How long candidates are timed against each other at a start."""
+
+DISTURBED = frozenset({ReasonCode.INACCURATE, ReasonCode.RAISED, ReasonCode.CRASHED})
+"""Failures that may be the doing of another distribution's code in the same process."""
+
 
 class Prover:
     """One worker process for many proofs, started when the first one is asked for.
+
+    All candidates of one run get the same questions, drawn from one seed.
 
     Args:
         settings: What the worker needs to find the same candidates: {"plugins": ..., "devices": ...}.
@@ -34,9 +44,11 @@ class Prover:
     """
 
     def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
-        self.settings = settings
         self.timeout_s = timeout_s
+        self._settings = settings
+        self._exam = Exam()
         self._worker: _Worker | None = None
+        self._broken: ProofFailed | None = None
         self._turn = threading.Lock()
 
     def prove(self, op: Operation[Any, Any], candidate: Candidate) -> Certificate:
@@ -45,68 +57,110 @@ class Prover:
         Raises:
             ProofFailed: Why it is not proved.
         """
-        seed = draw_seed()
+        plan = candidate.plan
+        assert plan is not None
         if candidate.live:
-            return self._here(op, candidate, seed)
+            return within(
+                lambda: certify(op, candidate, plan, self._exam), self.timeout_s, "proving it in this process"
+            )
+        owner = str(candidate.distribution)
         with self._turn:
-            return self._in_worker(op, candidate, seed)
+            try:
+                answer = self._ask({"op": op.name, **_entry(candidate)}, owner)
+            except ProofFailed as failure:
+                if failure.code not in DISTURBED or self._worker is None or self._worker.served <= {owner}:
+                    raise
+                self._end()  # nobody is judged by what somebody else's code has left behind
+                answer = self._ask({"op": op.name, **_entry(candidate)}, owner)
+        return load_certificate(answer["certificate"])
+
+    def race(
+        self,
+        op: Operation[Any, Any],
+        candidates: Sequence[Candidate],
+        shapes: Sequence[Shape] = (),
+        params: Params | None = None,
+        budget_s: float = RACE_S,
+    ) -> dict[str, float]:
+        """Seconds for a workload by each candidate that takes it, measured in turns.
+
+        Args:
+            op: Their operation.
+            candidates: Proven ones, none of them live.
+            shapes: Of the inputs; none: the standard workload.
+            params: What differs from the standard workload's.
+            budget_s: How long the race may go on.
+
+        Raises:
+            ProofFailed: One of them ended the process.
+            InvalidInput: The operation does not take such a workload.
+        """
+        workload(op, shapes, params)
+        task = {
+            "op": op.name,
+            "race": [_entry(candidate) for candidate in candidates],
+            "shapes": [list(shape) for shape in shapes],
+            "params": dict(params or {}),
+            "budget_s": budget_s,
+        }
+        with self._turn:
+            return dict(self._ask(task, "", budget_s)["seconds"])
 
     def close(self) -> None:
         """End the worker."""
         with self._turn:
-            if self._worker is not None:
-                self._worker.close()
-                self._worker = None
+            self._end()
 
-    def _in_worker(self, op: Operation[Any, Any], candidate: Candidate, seed: int) -> Certificate:
-        plan = candidate.plan
-        assert plan is not None
-        task = {
-            "op": op.name,
-            "id": candidate.id,
-            "distribution": str(candidate.distribution),
-            "seed": seed,
-            "plan": {
-                "batch_size": plan.batch_size,
-                "accuracy": plan.accuracy.value,
-                "threads": plan.threads,
-                "buffer_flag": plan.buffer_flag and plan.buffer_flag.value,
-                "memory": plan.memory,
-            },
-        }
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def _ask(self, task: Mapping[str, Any], owner: str, more_s: float = 0.0) -> dict[str, Any]:
+        """One task's answer, from a new worker where there is none."""
+        if self._broken is not None:
+            raise self._broken
+        if self._worker is not None and not self._worker.alive:
+            self._end()  # whatever ended it after its last answer is not this candidate's doing
         if self._worker is None:
-            self._worker = _Worker(self.settings)
+            try:
+                self._worker = _Worker({**self._settings, "seed": self._exam.seed})
+            except ProofFailed as failure:
+                self._broken = failure
+                raise
+        self._worker.served.add(owner)
         try:
-            answer = self._worker.ask(task, self.timeout_s)
+            answer = self._worker.ask(task, self.timeout_s + more_s)
         except ProofFailed:
             self._worker.kill()
-            self._worker = None
             raise
-        if "certificate" in answer:
-            return load_certificate(answer["certificate"])
-        failed = answer["failed"]
-        raise ProofFailed(ReasonCode(failed["code"]), failed["message"], failed["remedy"])
+        if "failed" in answer:
+            failed = answer["failed"]
+            raise ProofFailed(ReasonCode(failed["code"]), failed["message"], failed["remedy"])
+        return answer
 
-    def _here(self, op: Operation[Any, Any], candidate: Candidate, seed: int) -> Certificate:
-        """A live object cannot be moved: it is proved in a thread, which is left behind if it hangs."""
-        assert candidate.plan is not None
-        plan = candidate.plan
 
-        def work() -> Certificate:
-            kernel = load(op, candidate, plan)
-            try:
-                return prove(kernel, seed)
-            finally:
-                kernel.close()
-
-        return within(work, self.timeout_s, "proving it here")
+def _entry(candidate: Candidate) -> dict[str, Any]:
+    plan = candidate.plan
+    assert plan is not None
+    return {
+        "id": candidate.id,
+        "distribution": str(candidate.distribution),
+        "plan": {
+            "batch_size": plan.batch_size,
+            "accuracy": plan.accuracy.value,
+            "threads": plan.threads,
+            "buffer_flag": plan.buffer_flag and plan.buffer_flag.value,
+            "memory": plan.memory,
+        },
+    }
 
 
 def within(work: Callable[[], T], timeout_s: float, what: str) -> T:
     """Run in a thread and wait at most so long.
 
     Raises:
-        ProofFailed: It took longer, or called sys.exit.
+        ProofFailed: It took longer, or tried to end this process or its thread.
         Exception: Whatever it raises.
     """
     answers: Queue[tuple[bool, Any]] = Queue()
@@ -128,11 +182,10 @@ def within(work: Callable[[], T], timeout_s: float, what: str) -> T:
         ) from None
     if good:
         return value  # type: ignore[no-any-return]  # the queue holds what work returned
-    if isinstance(value, SystemExit):
-        raise ProofFailed(
-            ReasonCode.CRASHED, f"called sys.exit({value.code!r})", "never call exit in a kernel"
-        )
-    raise value
+    if isinstance(value, Exception):
+        raise value
+    told = f"called sys.exit({value.code!r})" if isinstance(value, SystemExit) else f"raised {value!r}"
+    raise ProofFailed(ReasonCode.CRASHED, told, "never call exit in a kernel; raise an Exception")
 
 
 class _Worker:
@@ -140,19 +193,34 @@ class _Worker:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "assay.negotiation.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-        )
-        self.lines: Queue[str] = Queue()
+        self.served: set[str] = set()
         self.stage = "starting"
+        self.lines: Queue[str] = Queue()
+        self.said = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # as long-lived as the process
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "assay.negotiation.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.said,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            raise ProofFailed(
+                ReasonCode.CRASHED,
+                f"no process to prove it in: {sys.executable!r} does not start: {error}",
+                "let sys.executable be this Python",
+            ) from error
         threading.Thread(target=self._read, daemon=True, name="assay-worker-reader").start()
         self._send(settings)
-        self._expect("ready", time.monotonic() + START_TIMEOUT_S)
+        self._expect(time.monotonic() + START_TIMEOUT_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs and listens."""
+        return self.process.poll() is None and self.lines.empty()
 
     def ask(self, task: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """One candidate's proof.
@@ -160,13 +228,12 @@ class _Worker:
         Raises:
             ProofFailed: The process died or did not answer in time.
         """
-        self._send(task)
-        return self._expect("certificate", time.monotonic() + timeout_s)
+        self._send({**task, "timeout_s": timeout_s})
+        return self._expect(time.monotonic() + timeout_s)
 
     def kill(self) -> None:
         """End it whatever it does."""
         self.process.kill()
-        self.close()
 
     def close(self) -> None:
         """End it, politely first."""
@@ -178,6 +245,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.said.close()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
@@ -192,7 +260,7 @@ class _Worker:
                 self.lines.put(line)
         self.lines.put("")
 
-    def _expect(self, what: str, deadline: float) -> dict[str, Any]:
+    def _expect(self, deadline: float) -> dict[str, Any]:
         while True:
             try:
                 line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -205,22 +273,26 @@ class _Worker:
             if not line:
                 raise ProofFailed(
                     ReasonCode.CRASHED,
-                    f"ended the proof's process while {self.stage}: {_ending(self.process)}",
-                    "run `assay prove` on it under a debugger; it never touched this process",
+                    f"ended the proof's process while {self.stage}: {self._ending()}",
+                    "mend the kernel; it never touched this process",
                 )
             message = json.loads(line)
-            if "stage" in message:
-                self.stage = message["stage"]
-            elif what in message or "failed" in message:
+            if "stage" not in message:
                 return message  # type: ignore[no-any-return]  # the worker's own JSON
+            self.stage = message["stage"]
 
-
-def _ending(process: subprocess.Popen[str]) -> str:
-    try:
-        code = process.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        return "it closed its output"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    def _ending(self) -> str:
+        """How it ended, and where, as far as it could say."""
+        try:
+            code = self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            return "it closed its output"
+        told = f"exit code {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                told = f"signal {signal.Signals(-code).name}"
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").splitlines()
+        where = [line.strip() for line in lines if line.startswith("  File ")]
+        last = where[:1] if code < 0 else lines[-1:]
+        return "; ".join([told, *last])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from assay.contract.naming import selects
 from assay.contract.operation import Operation
 from assay.contract.reasons import ReasonCode
 from assay.devices.inventory import Inventory
+from assay.negotiation.installed import Installed
 
 LFS = b"version https://git-lfs."
 """How the pointers begin that Git LFS leaves in the place of files."""
@@ -38,6 +38,7 @@ class Terms:
     threads: int
     memory_limit: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    installed: Installed = field(default_factory=Installed)
     packages: dict[str, tuple[ReasonCode, str] | None] = field(default_factory=dict)
     """What was found out about packages, so that a thousand candidates ask once."""
 
@@ -137,18 +138,17 @@ def _device(candidate: Candidate, terms: Terms) -> None:
 def _packages(candidate: Candidate, terms: Terms) -> None:
     for text in candidate.implementation.capabilities.requires.packages:
         if text not in terms.packages:
-            terms.packages[text] = _missing(Requirement(text))
+            terms.packages[text] = _missing(Requirement(text), terms.installed)
         if reason := terms.packages[text]:
             candidate.reject(reason[0], reason[1], f"pip install '{text}'")
             return
 
 
-def _missing(requirement: Requirement) -> tuple[ReasonCode, str] | None:
+def _missing(requirement: Requirement, installed: Installed) -> tuple[ReasonCode, str] | None:
     if requirement.marker is not None and not requirement.marker.evaluate():
         return None
-    try:
-        version = importlib.metadata.version(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
+    version = installed.version(requirement.name)
+    if version is None:
         return ReasonCode.PACKAGE_MISSING, f"the Python package {requirement.name} is not installed"
     if not requirement.specifier.contains(version, prereleases=True):
         return (
