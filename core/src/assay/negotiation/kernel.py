@@ -215,16 +215,25 @@ class SpotCheck:
             raise BadResult(f"item {self.row} of a block of {len(result)} is wrong: {wrong}")
 
 
-def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Hold a result against its shape and dtype.
+def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Hold a result against its shape and dtype, and return it.
+
+    A result without axes may be one of NumPy's scalars or have one axis: NumPy's own functions
+    (arithmetic, ``ascontiguousarray``) turn such arrays into these.
 
     Raises:
         BadResult: With what was expected and what was found.
     """
-    if not isinstance(result, np.ndarray):
-        raise BadResult(f"returned {type(result).__name__}, expected an array of {dtype} {shape}")
+    if isinstance(result, np.generic):
+        result = np.asarray(result)
+    if type(result) is not np.ndarray:
+        remedy = ": return np.asarray(result)" if isinstance(result, np.ndarray) else ""
+        raise BadResult(f"returned {type(result).__name__}, expected a plain array of {dtype} {shape}{remedy}")
+    if not shape and result.shape == (1,):
+        result = result.reshape(())
     if result.shape != shape or result.dtype != dtype:
         raise BadResult(f"returned {result.dtype} {result.shape}, expected {dtype} {shape}")
+    return result  # type: ignore[no-any-return]  # checked above
 
 
 def _takes_out(call: Callable[..., Any]) -> bool:
