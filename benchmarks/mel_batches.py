@@ -2,7 +2,7 @@
 
     python benchmarks/mel_batches.py [--seconds 10] [--rounds 15] [--n-mels 80]
 
-Both compute the same steps; only the number of frames per call differs. Two figures each: a whole request
+Two figures each: a whole request
 through the runtime (cutting, checking, storing and scaling included), and the kernels' own functions on
 frames that are already cut. Every answer is first compared with the float64 reference.
 """

@@ -134,6 +134,15 @@ def test_cut_short(tmp_path, name, kept):
     assert "is cut short" in (message := refused(path)) or "damaged" in message
 
 
+def test_ogg_without_its_last_page(tmp_path):
+    """Whole pages, and still not the whole."""
+    path = write(tmp_path / "a.ogg", np.random.default_rng(0).standard_normal(16_000 * 5) * 0.1)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rfind(b"OggS")])
+
+    assert "is cut short" in refused(path)
+
+
 def test_streamed_wav(tmp_path):
     """An encoder that writes to a pipe can't fill in the length: what is there is all there is."""
     path = write(tmp_path / "a.wav", music(16_000))
