@@ -160,7 +160,7 @@ def test_softcap(attention):
 
 
 def test_numpy_scalars_are_parameters_too(attention):
-    """A scale, an offset and a rule that come out of NumPy do not change the dtype of the arithmetic."""
+    """A scale, an offset and a rule that come out of NumPy are taken as they are."""
     arrays = qkv()
     params = {"scale": np.float64(0.3), "causal": np.True_, "causal_offset": np.int64(2)}
     if attention.serving != "attention.torch":
