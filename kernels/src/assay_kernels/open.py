@@ -48,7 +48,7 @@ class InstructionSet:
                 raise
             raise ImportError(
                 f"{target} is not there: assay-kernels was installed without the module compiled for "
-                f"{self.name}. Install a C++17 compiler (GCC 12 or Clang 15, or newer) and "
+                f"{self.name}. Install a C++17 compiler (GCC 12 or Clang 16, or newer) and "
                 "reinstall assay-kernels from its source"
             ) from error
 
