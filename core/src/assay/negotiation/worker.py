@@ -15,6 +15,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from assay.contract.candidate import Candidate, dump_certificate
@@ -23,6 +24,7 @@ from assay.contract.device import Plan
 from assay.contract.errors import DeviceUnavailable
 from assay.contract.reasons import ReasonCode
 from assay.devices.inventory import Inventory
+from assay.devices.xrt.offers import XrtPlugin
 from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.loading import certify, load
 from assay.negotiation.speed import race, workload
@@ -50,7 +52,7 @@ def main() -> None:
         answers.flush()
 
     settings = json.loads(questions.readline())
-    registry = discover(**settings["plugins"])
+    registry = discover(**settings["plugins"], builtin={"xrt": XrtPlugin(map(Path, settings["kernels"]))})
     inventory = Inventory(registry.drivers, settings["devices"])
     exam = Exam(settings["seed"], alone=True)
     send({"ready": True})
