@@ -159,6 +159,18 @@ def test_softcap(attention):
     check(attention(500 * q, k, v, softcap=200.0), (500 * q, k, v), softcap=200.0)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", ["q", "k", "v"])
+def test_what_is_not_finite_stays_in_its_head(attention, value, place):
+    """It spreads to what it reaches, without a crash or a warning, and leaves the other head alone."""
+    arrays = dict(zip("qkv", qkv(), strict=True))
+    expected = attention(**arrays)
+    arrays[place][0, 3, 5] = value
+
+    got = attention(**arrays)
+    np.testing.assert_allclose(got[1], expected[1], atol=2e-6)
+
+
 def test_numpy_scalars_are_parameters_too(attention):
     """A scale, an offset and a rule that come out of NumPy are taken as they are."""
     arrays = qkv()

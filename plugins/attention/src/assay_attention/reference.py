@@ -12,6 +12,7 @@ ROWS = 256
 """Queries per block: the scores of one block against some thousand keys are a few megabytes."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite spreads, and that is all
 def reference(
     q: NDArray[Any],
     k: NDArray[Any],
