@@ -129,7 +129,10 @@ class ItemKernel(Kernel):
 
     def __call__(self, x: Array, *, factor: float, out: Array) -> Any:
         self.blocks.append(x.copy())
-        out[:] = super().__call__(x, factor=factor)
+        answer = super().__call__(x, factor=factor)
+        if getattr(answer, "shape", None) != out.shape or answer.dtype != out.dtype:
+            return answer
+        out[:] = answer
         return out
 
 
@@ -191,8 +194,10 @@ def plugin(*implementations: Any, op: Any = None, drivers: Sequence[Any] = ()) -
     return Toy()
 
 
-def runtime(*implementations: Any, op: Any = None, drivers: Sequence[Any] = (), **config: Any) -> assay.Runtime:
-    """A runtime with these implementations only. Without proofs, unless ``proof`` is given: they take time."""
+def runtime(
+    *implementations: Any, op: Any = None, drivers: Sequence[Any] = (), **config: Any
+) -> assay.Runtime:
+    """A runtime with these implementations only. No proofs, unless ``proof`` is given: they take time."""
     settings = {"plugins": {"autoload": False}, "proof": {"mode": "off"}, **config}
     return assay.Runtime(settings, plugins=[plugin(*implementations, op=op, drivers=drivers)])
 

@@ -209,10 +209,8 @@ class Runtime:
         return report.metrics(self._dispatchers)
 
     def summary(self) -> str:
-        """Print the metrics for people; the text is returned too."""
-        text = report.summary(self._dispatchers)
-        print(text)
-        return text
+        """The metrics for people: ``print(rt.summary())``."""
+        return report.summary(self._dispatchers)
 
     def on(self, event: str, callback: Callback) -> None:
         """Call back at a run-time event ("kernel.failed", ...; "*": all) with its fields."""
@@ -345,6 +343,8 @@ class Runtime:
                 return
             self._closed = True
         dispatchers = self._dispatchers.values()
+        for dispatcher in dispatchers:
+            dispatcher.queue.close(CLOSING_S)
         for dispatcher in dispatchers:
             dispatcher.shut(_closed())
         self._steward.close()

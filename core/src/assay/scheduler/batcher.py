@@ -8,6 +8,7 @@ After a block that was shared, the next one waits a little for the same company,
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.contract.errors import DeviceLost, Overloaded
+from assay.contract.log import emit
 from assay.contract.operation import Array
 from assay.negotiation.kernel import IN_FLIGHT, Kernel
 from assay.scheduler.deadline import Hung
@@ -52,11 +54,14 @@ KINDS = 64
 class Kind:
     """Requests whose items may share a block: the same kernel, item shapes, dtype and parameters."""
 
-    __slots__ = ("company", "ended", "leg", "requests", "room", "seconds")
+    __slots__ = ("company", "ended", "leg", "requests", "room", "seconds", "under_way")
 
     def __init__(self, leg: Leg) -> None:
         self.leg = leg
         self.requests: deque[Request] = deque()
+        """Those with items that are in no block yet."""
+        self.under_way: list[Request] = []
+        """Those with items in the block that runs."""
         self.company = 0
         """Requests in the last block."""
         self.room = 1
@@ -212,22 +217,31 @@ class Batcher:
     def _gather(self) -> None:
         stopping = False
         while self._busy or not stopping:
-            for request in self._shared.take(0 if self._busy else 1):
-                if request is None:
-                    stopping = True
-                else:
-                    self._join(request)
+            stopping |= self._arrive(self._shared.take(0 if self._busy else 1))
             if stopping:
                 self._cancel_waiting()
             if self._busy:
                 kind = self._busy.popleft()
                 self._wait_for_company(kind)
-                self._run_block(kind)
+                try:
+                    self._run_block(kind)
+                except BaseException as error:  # noqa: BLE001  # a defect of ours must leave nobody waiting
+                    emit(logging.ERROR, "batcher.failed", op=self._dispatcher.op.name, error=repr(error))
+                    for request in [*kind.under_way, *kind.requests]:
+                        if not request.future.done():
+                            self._fail(kind, request, error)
+                kind.under_way = []
                 if kind.requests:
                     self._busy.append(kind)
 
+    def _arrive(self, requests: Sequence[Request | None]) -> bool:
+        """Put requests with their kinds; whether the end is among them."""
+        for request in requests:
+            if request is not None:
+                self._join(request)
+        return None in requests
+
     def _join(self, request: Request) -> None:
-        """Put a request with its kind."""
         if request.stale:
             self._send_anew(request)
             return
@@ -263,11 +277,8 @@ class Batcher:
         wanted = kind.company
         if roster.preset == "throughput":
             wanted = max(wanted, kind.room * here // max(1, kind.waiting_items))  # as many as fill the block
-        for request in self._shared.take(wanted - here, patience):
-            if request is None:
-                self._shared.put(None)
-            else:
-                self._join(request)
+        if self._arrive(self._shared.take(wanted - here, patience)):
+            self._shared.put(None)
 
     def _run_block(self, kind: Kind) -> None:
         if kind.leg.server.quarantined:
@@ -281,13 +292,17 @@ class Batcher:
             for request in list(kind.requests):
                 self._fail(kind, request, error)
             return
+        if not kind.requests:
+            return
         room = kind.room = kernel.plan.batch_size * (1 if kernel.begin is None else IN_FLIGHT)
         first = kind.requests[0]
         if len(kind.requests) == 1 and not first.started and first.total <= room and first.deadline_s is None:
             kind.requests.clear()
+            kind.under_way = [first]
             self._run_lone(kind, first)
             return
         parts = [part for part in kind.deal(room) if self._opened(kind, kernel, part.request)]
+        kind.under_way = [part.request for part in parts]
         if parts:
             self._run(kind, kernel, parts)
 

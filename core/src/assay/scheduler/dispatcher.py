@@ -250,8 +250,7 @@ class Dispatcher:
                 operation.forget()
 
     def close(self, wait_s: float) -> None:
-        """End the queue and close every kernel that nobody is in."""
-        self.queue.close(wait_s)
+        """Close every kernel that nobody is in."""
         for server in self.roster.servers:
             server.retire(wait_s)
 

@@ -8,10 +8,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assay.config import FallbackConfig
 from assay.contract.errors import InvalidInput
-from assay.contract.operation import Array, Arrays, Operation, Params, Spec
+from assay.contract.operation import Array, Arrays, Operation, Params, Spec, Tolerance
 from assay.negotiation.kernel import Kernel
 from assay.scheduler.finite import (
     SECONDS_PER_ELEMENT,
@@ -126,7 +127,7 @@ class Leg:
             every = int(size * SECONDS_PER_ELEMENT / max(SHARE * elapsed, 1e-9)) + 1
             full = self.turns % every == 0
         good = all_finite(result) if full else spread_finite(result, self.turns)
-        if not good and (forbidden(self.op, inputs) or not explains_non_finite(self.op, inputs)):
+        if not good and (forbidden(self.op, inputs) or not explains_non_finite(self.op, inputs, result)):
             raise NonFinite("returned NaN or infinities for finite inputs")
 
     def as_promised(self, result: Array) -> Array:
@@ -135,6 +136,12 @@ class Leg:
             return result
         with np.errstate(over="ignore"):  # infinity is what a narrow dtype has for a large number
             return result.astype(self.promised.dtype)
+
+    def admitted(self, inputs: Arrays, expected: NDArray[np.float64]) -> Tolerance:
+        """The error that the operation admits for a request, wherever the reference is finite."""
+        known = np.where(np.isfinite(expected), expected, 0.0)
+        accuracy = self.server.candidate.implementation.capabilities.accuracy
+        return self.op.tolerance("", inputs, self.params, known, accuracy)
 
     def count(self, elapsed: float) -> None:
         """Note a call that went well.
@@ -209,14 +216,17 @@ def refuse_forbidden(op: Operation[Any, Any], inputs: Arrays) -> None:
             )
 
 
-def explains_non_finite(op: Operation[Any, Any], inputs: Arrays) -> bool:
-    """Whether a non-finite result may come from the request itself.
+def explains_non_finite(op: Operation[Any, Any], inputs: Arrays, result: Array | None = None) -> bool:
+    """Whether a non-finite result, or that there is none, may come from the request itself.
 
     An optional array such as an additive mask may hold minus infinity by its nature.
+    That explains infinities, but neither NaN nor an exception.
     """
     required = len(op.required)
-    return not all(all_finite(array) for array in inputs[:required] if array is not None) or any(
-        array.dtype.kind == "f" and not bool((array < np.inf).all())
-        for array in inputs[required:]
-        if array is not None
-    )
+    if not all(all_finite(array) for array in inputs[:required] if array is not None):
+        return True
+    optional = [array for array in inputs[required:] if array is not None and array.dtype.kind == "f"]
+    if not all((array < np.inf).all() for array in optional):
+        return True  # NaN or plus infinity
+    infinities = result is not None and not np.isnan(result).any()
+    return infinities and not all(all_finite(array) for array in optional)
