@@ -16,28 +16,43 @@ FAINT = np.float32(2e-38)
 """The smallest scale that float32 divides by without loss; an item that would need one below it is zeros."""
 
 
-class _Codec:
-    """One input or output in the host's side of its buffer, for blocks of up to ``size`` items."""
+class Codes:
+    """One input or output of a block in flight: the host's side of its buffer.
+
+    ``scales``: where the device reads or writes the scales of the items, (size, 1), if it does.
+    ``gains``: per item, the scale that was taken from the data over the one that the design was made for.
+    """
 
     def __init__(self, buffer: Buffer, region: Region, scale: Region | None, size: int) -> None:
-        self.buffer = buffer
-        self.bfloat = buffer.dtype == "bfloat16"
-        dtype = np.dtype(np.uint16 if self.bfloat else buffer.dtype)
-        self.length = int(np.prod(buffer.item_shape))
-        self.codes = region.array(dtype, (size, self.length))
-        self.bits = np.empty(self.codes.shape, np.uint32) if self.bfloat else None
-        self.column = np.ones((size, 1), np.float32)  # scratch: one number per item
+        dtype = np.dtype(np.uint16 if buffer.dtype == "bfloat16" else buffer.dtype)
+        self.values = region.array(dtype, (size, int(np.prod(buffer.item_shape))))
         self.scales: Array | None = None
-        """Where the device reads or writes the scales of the items, (size, 1), if it does."""
         if scale is not None:
             self.scales = scale.array(FLOAT32, (size, 1))
         elif buffer.scales_behind:
-            self.scales = region.array(FLOAT32, (size, 1), start=self.codes.nbytes)
+            self.scales = region.array(FLOAT32, (size, 1), start=self.values.nbytes)
         if self.scales is not None:
             self.scales[:] = 1
+        self.gains = np.ones((size, 1), np.float32)
+
+
+class _Codec:
+    """What encoding and decoding share: the buffer's description, and scratch that all slots use in turn."""
+
+    def __init__(self, buffer: Buffer, size: int) -> None:
+        self.buffer = buffer
+        self.bfloat = buffer.dtype == "bfloat16"
+        self.length = int(np.prod(buffer.item_shape))
+        self.bits = np.empty((size if self.bfloat else 0, self.length), np.uint32)
+        self.column = np.ones((size, 1), np.float32)
+        self.which = np.empty((size, 1), bool)
 
     def _fits(self, block: Array) -> int:
-        """The number of items in a block of the operation's."""
+        """The number of items in a block of the operation's.
+
+        Raises:
+            ValueError: They are not what the manifest says.
+        """
         shape = self.buffer.item_shape
         if block.shape[1:] != shape:
             raise ValueError(
@@ -47,17 +62,15 @@ class _Codec:
 
 
 class Encoder(_Codec):
-    """Writes the codes of one input."""
+    """Writes one input."""
 
-    def __init__(self, buffer: Buffer, region: Region, scale: Region | None, size: int) -> None:
-        super().__init__(buffer, region, scale, size)
-        self.gains: Array | None = None
-        """Per item, the scale that was taken from the data over the one that the design was made for."""
+    def __init__(self, buffer: Buffer, size: int) -> None:
+        super().__init__(buffer, size)
         quantisation = buffer.quantisation
         if quantisation is None:
             return
-        self.real = np.empty(self.codes.shape, np.float32)
-        self.clipped = np.empty_like(self.real) if quantisation.range else None
+        self.real = np.empty((size, self.length), np.float32)
+        self.clipped = np.empty((size if quantisation.range else 0, self.length), np.float32)
         limits = np.iinfo(buffer.dtype)
         low, high = quantisation.clip or (limits.min, limits.max)
         self.scale, self.zero = np.float32(quantisation.scale), np.float32(quantisation.zero_point)
@@ -66,12 +79,9 @@ class Encoder(_Codec):
             self.high = np.nextafter(self.high, np.float32(0))
         self.reach = min(self.high - self.zero, self.zero - self.low)
         self.own = np.full((size, 1), self.scale)
-        self.faint = np.empty((size, 1), bool)
         self.starts = np.arange(size) * self.length
-        if quantisation.from_data:
-            self.gains = np.ones((size, 1), np.float32)
 
-    def encode(self, block: Array, params: Params) -> None:
+    def encode(self, block: Array, params: Params, codes: Codes) -> None:
         """Write a block's codes, and its scales where the device reads them.
 
         Raises:
@@ -79,46 +89,41 @@ class Encoder(_Codec):
             ValueError: The manifest does not fit the operation.
         """
         n = self._fits(block)
-        codes, quantisation = self.codes[:n], self.buffer.quantisation
-        values = block.reshape(codes.shape)
-        if quantisation is None:
-            if self.bits is None:
-                codes[:] = values
-            else:
-                _to_bfloat16(values, self.bits[:n], codes)
-            return
-        real = self.real[:n]
+        values = block.reshape(n, self.length)
+        if self.buffer.quantisation is not None:
+            with np.errstate(invalid="raise"):
+                self._quantise(values, codes, n)
+            if codes.scales is not None:
+                np.multiply(self.own[:n], self._factor(params), out=codes.scales[:n])
+        elif self.bfloat:
+            _to_bfloat16(values, self.bits[:n], codes.values[:n])
+        else:
+            codes.values[:n] = values
+
+    def _quantise(self, values: Array, codes: Codes, n: int) -> None:
+        quantisation, real = self.buffer.quantisation, self.real[:n]
+        assert quantisation is not None
         if quantisation.range is not None:
-            assert self.clipped is not None
             values = np.clip(values, *quantisation.range, out=self.clipped[:n])
         if quantisation.from_data:
-            np.multiply(values, self._inverses(values, n), out=real)
+            np.multiply(values, self._inverses(values, codes, n), out=real)
         else:
             np.multiply(values, 1 / self.scale, out=real)
             np.clip(real, self.low - self.zero, self.high - self.zero, out=real)
         np.rint(real, out=real)
         if self.zero:
             real += self.zero
-        if quantisation.from_data:
-            codes[:] = real
-        else:
-            with np.errstate(invalid="raise"):  # a NaN
-                codes[:] = real
-        if self.scales is not None:
-            np.multiply(self.own[:n], self._factor(params), out=self.scales[:n])
+        codes.values[:n] = real
 
-    def _inverses(self, values: Array, n: int) -> Array:
+    def _inverses(self, values: Array, codes: Codes, n: int) -> Array:
         """One over the scale of each item, so that no item's codes depend on its neighbours in the block."""
-        magnitudes, own = np.abs(values, out=self.real[:n]), self.own[:n]
+        magnitudes, own, faint = np.abs(values, out=self.real[:n]), self.own[:n], self.which[:n]
         # The maximum of each row; along an axis NumPy takes half as long again.
         np.maximum.reduceat(magnitudes.reshape(-1), self.starts[:n], out=own[:, 0])
-        if not own.max() < np.inf:
-            raise FloatingPointError(f"{self.buffer.name!r} holds values that are not finite")
         own /= self.reach
-        np.less(own, FAINT, out=self.faint[:n])
-        np.copyto(own, self.scale, where=self.faint[:n])
-        if self.gains is not None:
-            np.divide(own, self.scale, out=self.gains[:n])
+        np.less(own, FAINT, out=faint)
+        np.copyto(own, self.scale, where=faint)
+        np.divide(own, self.scale, out=codes.gains[:n])
         return np.reciprocal(own, out=self.column[:n])
 
     def _factor(self, params: Params) -> np.float32:
@@ -129,39 +134,39 @@ class Encoder(_Codec):
 
 
 class Decoder(_Codec):
-    """Reads the codes of the output."""
+    """Reads the output."""
 
-    def __init__(self, buffer: Buffer, region: Region, scale: Region | None, size: int) -> None:
-        super().__init__(buffer, region, scale, size)
-        self.finite = np.empty((size, 1), bool)
-
-    def decode(self, out: Array, gains: Sequence[Array]) -> None:
+    def decode(self, codes: Codes, out: Array, inputs: Sequence[Codes]) -> None:
         """The real values of the codes.
+
+        Args:
+            codes: What the device wrote.
+            out: Where they go, (n, *item_shape).
+            inputs: The block's inputs, for their gains.
 
         Raises:
             RuntimeError: The device gave a scale that is not finite.
             ValueError: The manifest does not fit the operation.
         """
         n = self._fits(out)
-        codes, quantisation = self.codes[:n], self.buffer.quantisation
-        real = out.reshape(codes.shape)
-        if quantisation is None:
-            if self.bits is None:
-                real[:] = codes
-            else:
-                _from_bfloat16(codes, self.bits[:n], real)
-        else:
-            scale = np.float32(quantisation.scale) if self.scales is None else self.scales[:n]
-            if self.scales is not None and not np.isfinite(scale, out=self.finite[:n]).all():
+        real, quantisation = out.reshape(n, self.length), self.buffer.quantisation
+        if quantisation is not None:
+            scale = np.float32(quantisation.scale) if codes.scales is None else codes.scales[:n]
+            if codes.scales is not None and not np.isfinite(scale, out=self.which[:n]).all():
                 raise RuntimeError("the device gave a scale of its output that is not finite")
-            np.multiply(codes, scale, out=real)
+            np.multiply(codes.values[:n], scale, out=real)
             if quantisation.zero_point:
                 real -= np.multiply(scale, quantisation.zero_point)
-        for gain in gains:
-            if self.buffer.gain == "linear":
-                real *= gain[:n]
-            elif self.buffer.gain == "log10_power":
-                term = np.log10(gain[:n], out=self.column[:n])
+        elif self.bfloat:
+            _from_bfloat16(codes.values[:n], self.bits[:n], real)
+        else:
+            real[:] = codes.values[:n]
+        if self.buffer.gain == "linear":
+            for given in inputs:
+                real *= given.gains[:n]
+        elif self.buffer.gain == "log10_power":
+            for given in inputs:
+                term = np.log10(given.gains[:n], out=self.column[:n])
                 term *= 2
                 real += term
         if self.buffer.minimum is not None:

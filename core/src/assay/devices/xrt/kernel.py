@@ -18,9 +18,9 @@ from assay.contract.log import emit
 from assay.contract.operation import Array, Params
 from assay.contract.reasons import ReasonCode
 from assay.devices.xrt.buffers import Buffers
-from assay.devices.xrt.codec import Decoder, Encoder
+from assay.devices.xrt.codec import Codes, Decoder, Encoder
 from assay.devices.xrt.errors import raised
-from assay.devices.xrt.manifest import HOST_ARGUMENTS, Design, Manifest
+from assay.devices.xrt.manifest import HOST_ARGUMENTS, Buffer, Design, Manifest
 from assay.devices.xrt.run import Run
 from assay.devices.xrt.session import Context, Session, keep_for_ever
 
@@ -173,8 +173,10 @@ class _Opened:
             self.code.to_device()
             length = words.nbytes if manifest.length_unit == "bytes" else words.size
             host = {0: manifest.opcode, 1: program.bo, 2: length}
+            encoders = [Encoder(buffer, self.size) for buffer in manifest.inputs]
+            decoder = Decoder(manifest.output, self.size)
             for _ in range(IN_FLIGHT):
-                self.slots.append(_Slot(manifest, session, kernel, host, self.size, flag))
+                self.slots.append(_Slot(manifest, session, kernel, host, encoders, decoder, self.size, flag))
         except BaseException:
             self.close()
             raise
@@ -201,10 +203,13 @@ class _Slot:
         session: Session,
         kernel: Any,
         host: dict[int, Any],
+        encoders: Sequence[Encoder],
+        decoder: Decoder,
         size: int,
         flag: BufferFlag,
     ) -> None:
         self.watchdog_s, self.flag = manifest.watchdog_s, flag
+        self.encoders, self.decoder = encoders, decoder
         wanted = [
             (f"{b.name!r} (argument {b.argument})", b.nbytes(size), kernel.group_id(b.argument))
             for b in manifest.buffers
@@ -214,16 +219,16 @@ class _Slot:
         data = {argument: region.bo for argument, region in regions.items()}
         self.run = Run(session.pyxrt, kernel, {**host, **data})
 
-        def parts(buffer: Any) -> tuple[Any, ...]:
+        def codes(buffer: Buffer) -> Codes:
             scale = manifest.scale_of(buffer.name)
-            return buffer, regions[buffer.argument], scale and regions[scale.argument], size
+            behind = None if scale is None else regions[scale.argument]
+            return Codes(buffer, regions[buffer.argument], behind, size)
 
-        self.encoders = [Encoder(*parts(buffer)) for buffer in manifest.inputs]
-        self.decoder = Decoder(*parts(manifest.output))
-        self.gains = [encoder.gains for encoder in self.encoders if encoder.gains is not None]
+        self.inputs = [codes(buffer) for buffer in manifest.inputs]
+        self.output = codes(manifest.output)
         scale = manifest.scale_of(manifest.output.name)
         self.results = [regions[b.argument] for b in (manifest.output, scale) if b is not None]
-        self.bytes = self.decoder.codes.view(np.uint8)
+        self.bytes = self.output.values.view(np.uint8)
         self.marks = _marks(self.bytes)
         self.unwritten = np.empty(self.marks.shape, bool)
         self.canary = 0
@@ -238,8 +243,8 @@ class _Slot:
             raise ValueError(
                 f"the operation's items have {len(blocks)} inputs, the manifest {len(self.encoders)}: {names}"
             )
-        for encoder, block in zip(self.encoders, blocks, strict=True):
-            encoder.encode(block, params)
+        for encoder, block, codes in zip(self.encoders, blocks, self.inputs, strict=True):
+            encoder.encode(block, params, codes)
         self.canary = self.canary * 5 + 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF
         self.marks[...] = self.canary
         try:
@@ -257,30 +262,30 @@ class _Slot:
         except RuntimeError as error:
             raise raised(error, "reading the output") from error
         n = len(out)
-        np.equal(self.marks[:n], self.canary, out=self.unwritten[:n])
-        if np.count_nonzero(self.unwritten[:n]):
-            rows = np.count_nonzero(self.unwritten[:n].any(axis=1))
+        np.equal(self.marks, self.canary, out=self.unwritten)
+        if np.count_nonzero(self.unwritten[:, :n]):
+            rows = np.count_nonzero(self.unwritten[:, :n].any(axis=0))
             hint = "" if self.flag is BufferFlag.HOST_ONLY else f"; {self.flag} data is known to be ignored"
             raise RuntimeError(f"COMPLETED, but {rows} of {n} items were never written to the end{hint}")
-        self.decoder.decode(out, self.gains)
+        self.decoder.decode(self.output, out, self.inputs)
 
     def close(self, timeout_s: float) -> bool:
         """The run before the buffers; whether it has ended."""
         self.closed = True
         if not self.run.close(timeout_s):
             return False
-        del self.bytes, self.marks, self.encoders, self.decoder  # views of the buffers
+        del self.bytes, self.marks, self.inputs, self.output  # views of the buffers
         self.results.clear()
         self.data.close()
         return True
 
 
 def _marks(rows: Array) -> Array:
-    """The first and last bytes of each row as integers, (rows, 2): a view, of none where rows are short."""
+    """The first and last bytes of each row as integers, (2, rows): a view, of none where rows are short."""
     size, length = rows.shape
     if length < MARK:
-        return np.empty((size, 0), np.uint64)
-    return np.ndarray((size, 2), np.uint64, rows.data, 0, (length, length - MARK))
+        return np.empty((0, size), np.uint64)
+    return np.ndarray((2, size), np.uint64, rows.data, 0, (length - MARK, length))
 
 
 def _check_arguments(manifest: Manifest, design: Design, declared: int) -> None:

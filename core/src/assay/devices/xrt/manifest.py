@@ -297,6 +297,7 @@ def line_of(text: str, loc: tuple[int | str, ...]) -> int:
             here = (*table, *key[1].split("."))
         else:
             continue
-        if here == wanted[: len(here)] and len(here) > best[0]:
-            best = (len(here), number)
+        shared = min(len(here), len(wanted))
+        if here[:shared] == wanted[:shared] and shared > best[0]:
+            best = (shared, number)
     return best[1]
