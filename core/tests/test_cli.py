@@ -388,6 +388,16 @@ def test_doctor_is_content(assay):
     assert out.rstrip().endswith("Nothing is wrong.")
 
 
+def test_doctor_tries_the_ledger(data, monkeypatch):
+    """A folder that cannot be written is wrong, with its remedy."""
+    Path("file").touch()
+    monkeypatch.setenv("ASSAY_PROOF__LEDGER", str(Path("file/ledger").absolute()))
+    code, found = data("doctor")
+    (finding,) = [finding for finding in found["findings"] if finding["about"] == "ledger"]
+    assert (code, finding["health"]) == (1, "wrong")
+    assert "set [proof] ledger to a folder of your own" in finding["remedy"]
+
+
 def test_doctor_survives_a_bad_configuration(data):
     """A configuration that cannot be read is a finding, not the end."""
     Path("bad.toml").write_text("tread = 1\n")

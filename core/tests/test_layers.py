@@ -81,15 +81,6 @@ def test_core_names_no_operation(path):
         assert word not in OPERATIONS, f"{path}:{line} names {word!r}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_core_has_no_print(path):
-    """A library never prints; the faces do."""
-    if name(path).split(".")[1] in ("cli", "testing"):
-        return
-    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-    assert not [n.lineno for n in calls if isinstance(n.func, ast.Name) and n.func.id == "print"]
-
-
 IMPORT = """
 import json, sys
 import numpy, pluggy, pydantic, structlog  # what these load is theirs
