@@ -50,7 +50,7 @@ def offer() -> Iterator[Any]:
         config = {
             "accuracy": capabilities.get("accuracy", "exact"),
             "plugins": {"autoload": False},
-            "proof": {"mode": "always"},
+            "proof": {"mode": "always", "timeout_s": 300},
         }
         opened.append(assay.Runtime(config, plugins=[plugin], ops=["mel"]))
         return opened[-1].explain("mel")["offered"]

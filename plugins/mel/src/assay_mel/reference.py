@@ -41,7 +41,9 @@ def normalise(log_mel: NDArray[np.float64], axis: int | None = None) -> NDArray[
     """Floor eight decades below the maximum (over ``axis``, or over all) and scale: ``(x + 4) / 4``."""
     top = log_mel.max(axis=axis, keepdims=True)
     floored: NDArray[np.float64] = np.maximum(log_mel, top - DECADES)
-    return (floored + 4.0) / 4.0
+    floored += 4.0
+    floored /= 4.0
+    return floored
 
 
 def settle(log_mel: NDArray[np.float64]) -> NDArray[np.float64]:
