@@ -279,7 +279,7 @@ class Runtime:
         )
         names = sorted(registry.operations) if self._only is None else self._only
         try:
-            slates = {name: negotiation.negotiate(name) for name in names}
+            slates = negotiation.negotiate_all(names)
         finally:
             negotiation.prover.close()
             negotiation.held = {}

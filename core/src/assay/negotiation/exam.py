@@ -7,6 +7,7 @@ The answers come from the operation's float64 reference alone.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.contract.capabilities import Accuracy
 from assay.contract.errors import InvalidInput
-from assay.contract.operation import Array, Domain, Operation, Probe, Spec
+from assay.contract.operation import Array, Domain, Operation, Probe, Spec, Tolerance
 from assay.contract.reasons import ReasonCode
 from assay.negotiation.domain import CompiledDomain
 
@@ -44,6 +46,7 @@ class Question:
 
     op: Operation[..., Any]
     probe: Probe
+    _tolerance: dict[Accuracy, Tolerance] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> int:
@@ -77,6 +80,15 @@ class Question:
     def expected(self) -> NDArray[np.float64]:
         """The reference's result."""
         return self.op.expect(self.probe)
+
+    def tolerance(self, accuracy: Accuracy) -> Tolerance:
+        """What a result may err."""
+        if accuracy not in self._tolerance:
+            probe = self.probe
+            self._tolerance[accuracy] = self.op.tolerance(
+                probe.kind, probe.inputs, probe.params, self.expected, accuracy
+            )
+        return self._tolerance[accuracy]
 
     @cached_property
     def twin(self) -> Question | None:
@@ -130,10 +142,8 @@ class Exam:
         costs more than it brings, most of all on a busy machine."""
         if self.alone:
             with contextlib.suppress(ImportError):
-                from threadpoolctl import threadpool_limits
-
-                limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1, "blas")
-                return limits
+                limits = importlib.import_module("threadpoolctl").threadpool_limits
+                return limits(1, "blas")  # type: ignore[no-any-return]  # it has no types
         return contextlib.nullcontext()
 
     def questions(self, op: Operation[..., Any], domain: CompiledDomain) -> Iterator[Question]:

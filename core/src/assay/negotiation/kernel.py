@@ -228,7 +228,7 @@ def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> A
         result = np.asarray(result)
     if type(result) is not np.ndarray:
         remedy = ": return np.asarray(result)" if isinstance(result, np.ndarray) else ""
-        raise BadResult(f"returned {type(result).__name__}, expected a plain array of {dtype} {shape}{remedy}")
+        raise BadResult(f"returned {type(result).__name__}, expected an array of {dtype} {shape}{remedy}")
     if not shape and result.shape == (1,):
         result = result.reshape(())
     if result.shape != shape or result.dtype != dtype:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from assay.contract.errors import InvalidInput
 from assay.contract.log import emit
 from assay.contract.operation import Operation
 from assay.contract.reasons import Reason, ReasonCode
+from assay.devices.cpu import usable_cores
 from assay.devices.inventory import Inventory
 from assay.negotiation.fingerprint import fingerprint
 from assay.negotiation.installed import Installed
@@ -22,13 +25,13 @@ from assay.negotiation.ledger import Ledger, Race
 from assay.negotiation.loading import load
 from assay.negotiation.proof import ProofFailed, prove_once
 from assay.negotiation.prover import Prover, within
-from assay.negotiation.rank import rank
+from assay.negotiation.rank import rank, static_key
 from assay.negotiation.screen import Terms, screen
 from assay.registry import Registry
 
 Progress = Callable[[str], None]
 
-CHANCE = 10.0
+CHANCE = 3.0
 """A candidate whose first figure is this many times the best one's is not timed again."""
 
 
@@ -63,10 +66,18 @@ class Negotiation:
     """The kernels that are open on each device."""
 
     def negotiate(self, name: str) -> Slate:
-        """Decide who serves an operation."""
-        op = self.registry.operation(name)
+        """Decide who serves one operation."""
+        return self.negotiate_all([name])[name]
+
+    def negotiate_all(self, names: Iterable[str]) -> dict[str, Slate]:
+        """Decide who serves each operation. Proofs of all of them come first: they share the workers."""
+        screened = {name: self._screened(name) for name in names}
+        self._certify_all([candidate for candidates in screened.values() for candidate in candidates])
+        return {name: self._decide(name, candidates) for name, candidates in screened.items()}
+
+    def _screened(self, name: str) -> list[Candidate]:
         terms = Terms(
-            op=op,
+            op=self.registry.operation(name),
             demand=self.config.op(name),
             inventory=self.inventory,
             threads=self.threads,
@@ -77,12 +88,43 @@ class Negotiation:
         candidates = self.registry.candidates(name)
         for candidate in candidates:
             screen(candidate, terms)
+        return candidates
+
+    def _certify_all(self, candidates: Sequence[Candidate]) -> None:
+        """Those that need proofs go to two workers, which run at the same time where there are two cores.
+
+        Whoever needs the same libraries goes to the same worker: none is imported twice.
+        """
+        groups: dict[tuple[str, ...], list[Candidate]] = {}
         for candidate in candidates:
-            if not candidate.rejected:
-                self.certify(op, candidate)
+            op = self.registry.operation(candidate.implementation.op)
+            if not candidate.rejected and not self._recall(op, candidate):
+                packages = candidate.implementation.capabilities.requires.packages
+                groups.setdefault(packages, []).append(candidate)
+        waiting = deque(groups[packages] for packages in sorted(groups))
+
+        def work(lane: int) -> None:
+            with contextlib.suppress(IndexError):
+                while True:
+                    for candidate in waiting.pop() if lane else waiting.popleft():
+                        op = self.registry.operation(candidate.implementation.op)
+                        self.certify(op, candidate, lane=lane)
+
+        other = ThreadPoolExecutor(1, "assay-proofs")
+        try:
+            done = other.submit(work, 1) if len(groups) > 1 and usable_cores() > 1 else None
+            work(0)
+            if done is not None:
+                done.result()
+        finally:
+            waiting.clear()
+            other.shutdown(wait=False)
+
+    def _decide(self, name: str, candidates: Sequence[Candidate]) -> Slate:
+        op, demand = self.registry.operation(name), self.config.op(name)
         proven = [candidate for candidate in candidates if not candidate.rejected]
-        self.time(op, proven)
-        order = rank(proven, terms.demand, self.config.select)
+        self._time(op, proven)
+        order = rank(proven, demand, self.config.select)
         slate = Slate(op, Decision(name, order))
         self._bind(slate)
         serving = [c for c in order if c.verdict is not Verdict.REJECTED]
@@ -108,80 +150,108 @@ class Negotiation:
         )
         return slate
 
-    def certify(self, op: Operation[Any, Any], candidate: Candidate, *, anew: bool = False) -> None:
-        """Give a candidate its certificate, from the ledger or by proof; or reject it."""
-        if self.config.proof.mode == "off":
+    def certify(
+        self, op: Operation[Any, Any], candidate: Candidate, *, anew: bool = False, lane: int = 0
+    ) -> None:
+        """Give a candidate its certificate, from the ledger or by proof in a worker; or reject it."""
+        try:
+            if anew or not self._recall(op, candidate):
+                self._settle(candidate, self._prove(op, candidate, anew, lane))
+        except ProofFailed as failure:
+            candidate.reject(failure.code, failure.message, failure.remedy)
+
+    def _recall(self, op: Operation[Any, Any], candidate: Candidate) -> bool:
+        """Whether a candidate needs no proof: it has a valid certificate, or nothing is proved."""
+        mode = self.config.proof.mode
+        if mode == "off":
             candidate.reasons.append(
                 Reason(ReasonCode.UNPROVEN, "not proved: proof.mode is 'off'", 'set [proof] mode = "cached"')
             )
-            return
-        anew = anew or self.config.proof.mode == "always"
-        try:
-            certificate = self._certificate(op, candidate, anew)
-        except ProofFailed as failure:
-            candidate.reject(failure.code, failure.message, failure.remedy)
-            return
+        elif candidate.live or mode == "always" or not (found := self.ledger.find(self._key(op, candidate))):
+            return False
+        else:
+            self._settle(candidate, found)
+        return True
+
+    def _key(self, op: Operation[Any, Any], candidate: Candidate) -> dict[str, str]:
+        return fingerprint(op, str(self.registry.owners[op.name]), candidate, self.installed)
+
+    @staticmethod
+    def _settle(candidate: Candidate, certificate: Certificate) -> None:
         candidate.certificate, candidate.seconds = certificate, certificate.seconds
 
-    def _certificate(self, op: Operation[Any, Any], candidate: Candidate, anew: bool) -> Certificate:
+    def _prove(self, op: Operation[Any, Any], candidate: Candidate, anew: bool, lane: int) -> Certificate:
+        """Prove a candidate, or wait for another process that does.
+
+        Raises:
+            ProofFailed: It fails, or may not be proved.
+        """
+        frozen = self.config.proof.mode == "frozen"
         if candidate.live:
-            return self._prove(op, candidate, "a live object has none; install it as a plugin")
-        key = fingerprint(op, str(self.registry.owners[op.name]), candidate, self.installed)
-        if not anew and (found := self.ledger.find(key)):
-            return found
-        changed = self.ledger.why_not(key)
+            if frozen:
+                raise _refused("install it as a plugin: a live object has no certificate")
+            self.progress(candidate.id)
+            return self.prover.prove(op, candidate, lane)
+        key = self._key(op, candidate)
+        if changed := self.ledger.why_not(key):
+            candidate.reasons.append(Reason(ReasonCode.REPROVED, f"its certificate is void: {changed}"))
+        if frozen:
+            raise _refused(f"run `assay prove {candidate.id}` on this machine")
         with self._alone(candidate.id):
-            if not anew and (found := self.ledger.find(key)):
+            if not anew and self.config.proof.mode != "always" and (found := self.ledger.find(key)):
                 return found  # another process proved it while this one waited
-            if changed:
-                candidate.reasons.append(Reason(ReasonCode.REPROVED, f"its certificate is void: {changed}"))
-            remedy = f"run `assay prove {candidate.id}` on this machine"
-            certificate = replace(self._prove(op, candidate, remedy), key=key)
+            self.progress(candidate.id)
+            certificate = replace(self.prover.prove(op, candidate, lane), key=key)
             self.ledger.write(certificate)
         return certificate
 
-    def _prove(self, op: Operation[Any, Any], candidate: Candidate, remedy: str) -> Certificate:
-        if self.config.proof.mode == "frozen":
-            raise ProofFailed(
-                ReasonCode.NO_CERTIFICATE, "it has no valid certificate, and proof.mode is 'frozen'", remedy
-            )
-        self.progress(candidate.id)
-        return self.prover.prove(op, candidate)
-
     def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Of many processes that start at once, one does this and the others wait."""
-        if self.config.proof.mode == "frozen":
-            return contextlib.nullcontext()
         return self.ledger.lock(name, self.config.proof.timeout_s)
 
-    def time(self, op: Operation[Any, Any], proven: Sequence[Candidate]) -> None:
-        """Give candidates comparable figures: those of their last race, or of one that is run now."""
+    def _time(self, op: Operation[Any, Any], proven: Sequence[Candidate]) -> None:
+        """Give candidates comparable figures where it matters: of their last race, or of one run now."""
         racers = [c for c in proven if not c.live and c.certificate is not None and c.seconds is not None]
-        if len(racers) < 2:
-            return
-        race = self.ledger.race(op.name, racers)
-        if race is None and self.config.proof.mode != "frozen":
-            with self._alone(f"{op.name}.race"):
-                race = self.ledger.race(op.name, racers) or self._run_race(op, racers)
+        race = self.ledger.race(op.name, racers) if len(racers) > 1 else None
+        if race is None and len(racers) > 1 and self.config.proof.mode != "frozen":
+            tuned = self.ledger.tuned(op.name)
+            near = racers if tuned is not None else self._contenders(op.name, racers)
+            if len(near) > 1:
+                with self._alone(f"{op.name}.race"):
+                    race = self.ledger.race(op.name, racers) or self._race(op, racers, near, tuned)
         if race is not None:
             for candidate in racers:
                 candidate.seconds = race.seconds.get(candidate.id)
 
-    def _run_race(self, op: Operation[Any, Any], racers: Sequence[Candidate]) -> Race | None:
-        """Time those that have a chance in turns, on the workload that was last tuned for, if any."""
-        tuned = self.ledger.tuned(op.name)
+    def _contenders(self, name: str, racers: Sequence[Candidate]) -> list[Candidate]:
+        """Those who may turn out the fastest; none where the first figures leave no doubt who serves."""
+        demand, select = self.config.op(name), self.config.select
+        first = {c: c.seconds for c in racers if c.seconds is not None}
+        least = min(first.values())
+        top = min(racers, key=lambda candidate: static_key(candidate, demand))
+        if select == "priority" or (select == "auto" and first[top] == least):
+            return []
+        return [c for c in racers if c is top or first[c] <= CHANCE * least]
+
+    def _race(
+        self,
+        op: Operation[Any, Any],
+        racers: Sequence[Candidate],
+        near: Sequence[Candidate],
+        tuned: Race | None,
+    ) -> Race | None:
+        """Time candidates in turns, on the workload that was last tuned for, if any."""
         first = {c.id: c.seconds for c in racers if c.seconds is not None and tuned is None}
-        least = min(first.values(), default=0.0)
-        near = [c for c in racers if tuned is not None or first[c.id] <= CHANCE * least]
-        race = Race(op.name, first) if tuned is None else replace(tuned, seconds={})
-        if len(near) > 1:
-            self.progress(f"{op.name}, {len(near)} candidates in turns")
-            try:
-                figures = self.prover.race(op, near, race.shapes, race.params)
-            except (ProofFailed, InvalidInput) as error:
-                emit(logging.WARNING, "race.failed", op=op.name, error=str(error))
-                return None
-            race = replace(race, seconds={**first, **figures})
+        race = replace(tuned or Race(op.name, {}), seconds=first)
+        self.progress(f"{op.name}, {len(near)} candidates in turns")
+        try:
+            figures = self.prover.race(op, near, race.shapes, race.params)
+        except (ProofFailed, InvalidInput) as error:
+            emit(logging.WARNING, "race.failed", op=op.name, error=str(error))
+            return None
+        # Whatever disturbs a figure makes it larger: the smaller one is nearer to the truth.
+        figures = {id: min(seconds, first.get(id, seconds)) for id, seconds in figures.items()}
+        race = replace(race, seconds={**first, **figures})
         self.ledger.write_race(race, racers)
         return race
 
@@ -245,6 +315,12 @@ class Negotiation:
                     f"deny one of the two in [ops.{kernel.op.name}] or [ops.{other.op.name}]",
                 ) from failure
         self.neighbours[device.id].append(kernel)
+
+
+def _refused(remedy: str) -> ProofFailed:
+    return ProofFailed(
+        ReasonCode.NO_CERTIFICATE, "it has no valid certificate, and proof.mode is 'frozen'", remedy
+    )
 
 
 _ALARMING = frozenset(

@@ -34,25 +34,22 @@ DISTURBED = frozenset({ReasonCode.INACCURATE, ReasonCode.RAISED, ReasonCode.CRAS
 
 
 class Prover:
-    """One worker process for many proofs, started when the first one is asked for.
+    """Two worker processes for many proofs, each started when it is first asked for something.
 
-    All candidates of one run get the same questions, drawn from one seed.
+    They may be asked at the same time. All candidates of one run get the same questions, drawn from one seed.
 
     Args:
-        settings: What the worker needs to find the same candidates: {"plugins": ..., "devices": ...}.
+        settings: What a worker needs to find the same candidates: {"plugins": ..., "devices": ...}.
         timeout_s: The longest that one candidate may take, loading included.
     """
 
     def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._settings = settings
         self._exam = Exam()
-        self._worker: _Worker | None = None
-        self._broken: ProofFailed | None = None
-        self._turn = threading.Lock()
+        self._lanes = [_Lane({**settings, "seed": self._exam.seed}) for _ in range(2)]
 
-    def prove(self, op: Operation[Any, Any], candidate: Candidate) -> Certificate:
-        """Prove one candidate under its plan.
+    def prove(self, op: Operation[Any, Any], candidate: Candidate, lane: int = 0) -> Certificate:
+        """Prove one candidate under its plan, in the first worker or the second.
 
         Raises:
             ProofFailed: Why it is not proved.
@@ -63,15 +60,15 @@ class Prover:
             return within(
                 lambda: certify(op, candidate, plan, self._exam), self.timeout_s, "proving it in this process"
             )
-        owner = str(candidate.distribution)
-        with self._turn:
-            try:
-                answer = self._ask({"op": op.name, **_entry(candidate)}, owner)
-            except ProofFailed as failure:
-                if failure.code not in DISTURBED or self._worker is None or self._worker.served <= {owner}:
-                    raise
-                self._end()  # nobody is judged by what somebody else's code has left behind
-                answer = self._ask({"op": op.name, **_entry(candidate)}, owner)
+        worker, owner = self._lanes[lane], str(candidate.distribution)
+        task = {"op": op.name, **_entry(candidate)}
+        try:
+            answer = worker.ask(task, owner, self.timeout_s)
+        except ProofFailed as failure:
+            if failure.code not in DISTURBED or worker.served <= {owner}:
+                raise
+            worker.end()  # nobody is judged by what somebody else's code has left behind
+            answer = worker.ask(task, owner, self.timeout_s)
         return load_certificate(answer["certificate"])
 
     def race(
@@ -103,41 +100,63 @@ class Prover:
             "params": dict(params or {}),
             "budget_s": budget_s,
         }
-        with self._turn:
-            return dict(self._ask(task, "", budget_s)["seconds"])
+        libraries = any(candidate.implementation.capabilities.requires.packages for candidate in candidates)
+        worker = self._lanes[libraries]  # where they are imported already, or most of them
+        return dict(worker.ask(task, "", self.timeout_s + budget_s)["seconds"])
 
     def close(self) -> None:
-        """End the worker."""
+        """End the workers."""
+        for lane in self._lanes:
+            lane.end()
+
+
+class _Lane:
+    """One worker at a time, and the next one when it is gone."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._worker: _Worker | None = None
+        self._broken: ProofFailed | None = None
+        self._turn = threading.Lock()
+
+    @property
+    def served(self) -> set[str]:
+        """Whose code the present worker has run."""
+        return set() if self._worker is None else self._worker.served
+
+    def ask(self, task: Mapping[str, Any], owner: str, timeout_s: float) -> dict[str, Any]:
+        """One task's answer.
+
+        Raises:
+            ProofFailed: What the worker says, or how it ended.
+        """
         with self._turn:
-            self._end()
-
-    def _end(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-
-    def _ask(self, task: Mapping[str, Any], owner: str, more_s: float = 0.0) -> dict[str, Any]:
-        """One task's answer, from a new worker where there is none."""
-        if self._broken is not None:
-            raise self._broken
-        if self._worker is not None and not self._worker.alive:
-            self._end()  # whatever ended it after its last answer is not this candidate's doing
-        if self._worker is None:
+            if self._broken is not None:
+                raise self._broken
+            if self._worker is not None and not self._worker.alive:
+                self.end()  # whatever ended it after its last answer is not this candidate's doing
+            if self._worker is None:
+                try:
+                    self._worker = _Worker(self._settings)
+                except ProofFailed as failure:
+                    self._broken = failure
+                    raise
+            self._worker.served.add(owner)
             try:
-                self._worker = _Worker({**self._settings, "seed": self._exam.seed})
-            except ProofFailed as failure:
-                self._broken = failure
+                answer = self._worker.ask(task, timeout_s)
+            except ProofFailed:
+                self._worker.kill()
                 raise
-        self._worker.served.add(owner)
-        try:
-            answer = self._worker.ask(task, self.timeout_s + more_s)
-        except ProofFailed:
-            self._worker.kill()
-            raise
         if "failed" in answer:
             failed = answer["failed"]
             raise ProofFailed(ReasonCode(failed["code"]), failed["message"], failed["remedy"])
         return answer
+
+    def end(self) -> None:
+        """End the worker, if there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
 
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
@@ -192,7 +211,12 @@ class _Worker:
     """The parent's end of one worker process."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = {
+            # Two workers share the machine: threads that spin while they wait would take each other's cores.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
         self.served: set[str] = set()
         self.stage = "starting"
         self.lines: Queue[str] = Queue()
