@@ -143,7 +143,7 @@ def test_without_heads(native: ModuleType) -> None:
 )
 @MANY
 def test_masks(native: ModuleType, data: st.DataObject, kind: str, seed: int) -> None:
-    """Masks of each kind, in every shape that broadcasts and any layout, with grouped heads and the causal rule."""
+    """Masks of each kind, of every shape that broadcasts and any layout, grouped heads, the causal rule."""
     sizes = (2, 6, data.draw(st.sampled_from(EDGES), "length"), data.draw(st.sampled_from(EDGES), "keys"))
     axes = data.draw(st.integers(0, 4), "axes")
     shape = tuple(data.draw(st.sampled_from([1, size]), "size") for size in sizes[4 - axes :])

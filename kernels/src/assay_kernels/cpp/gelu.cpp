@@ -23,6 +23,9 @@ constexpr std::size_t kTask = std::size_t{1} << 16;
 // it next; what doesn't would evict the rest, and its lines would be read before they are written.
 constexpr std::size_t kStreamAbove = std::size_t{32} << 20;
 
+constexpr int kLine = 16;             // floats in a line of the cache
+constexpr std::size_t kAhead = 1024;  // floats: one page, where the CPU's own prefetching stops
+
 template <int W, class Tail>
 class Gelu {
   public:
@@ -55,25 +58,37 @@ void few(const float* x, float* y, std::size_t n, const Gelu<W, Tail>& gelu) {
     std::copy_n(part, n, y);
 }
 
+// From i on, as many whole groups as there are; returns where they end.
+template <int W, bool Streamed, class Tail>
+std::size_t groups(const float* x, float* y, std::size_t i, std::size_t n, const Gelu<W, Tail>& gelu) {
+    constexpr int N = 6;
+    for (; i + W * N <= n; i += W * N) {
+        for (int j = 0; j < W * N; j += kLine) __builtin_prefetch(x + i + kAhead + j);
+        const Group<W, N> group = gelu.template operator()<N>(x + i);
+        for (int j = 0; j < N; ++j) {
+            if constexpr (Streamed) {
+                stream<W>(y + i + j * W, group.v[j]);
+            } else {
+                store(y + i + j * W, group.v[j]);
+            }
+        }
+    }
+    return i;
+}
+
 template <int W, class Tail>
 void run(const float* x, float* y, std::size_t n, bool streamed, const Tail& tail) {
-    constexpr int N = 4;  // vectors in step
     const DenormalsAreZero guard;
     const Gelu<W, Tail> gelu(tail);
     std::size_t i = 0;
     if (streamed) {
         const std::size_t past = reinterpret_cast<std::uintptr_t>(y) / sizeof(float) % W;
-        i = past == 0 ? 0 : std::min(n, W - past);
-        few<W>(x, y, i, gelu);
-        for (; i + W * N <= n; i += W * N) {
-            const Group<W, N> group = gelu.template operator()<N>(x + i);
-            for (int j = 0; j < N; ++j) stream<W>(y + i + j * W, group.v[j]);
-        }
+        const std::size_t first = past == 0 ? 0 : std::min(n, W - past);
+        few<W>(x, y, first, gelu);
+        i = groups<W, true>(x, y, first, n, gelu);
         end_of_stream();
-    }
-    for (; i + W * N <= n; i += W * N) {
-        const Group<W, N> group = gelu.template operator()<N>(x + i);
-        for (int j = 0; j < N; ++j) store(y + i + j * W, group.v[j]);
+    } else {
+        i = groups<W, false>(x, y, 0, n, gelu);
     }
     for (; i + W <= n; i += W) store(y + i, gelu.template operator()<1>(x + i).v[0]);
     if (i < n) few<W>(x + i, y + i, n - i, gelu);

@@ -1,0 +1,208 @@
+"""Native attention against ONNX Runtime and PyTorch: ratios of medians of one interleaved run on one thread.
+
+    python benchmarks/native_attention.py [--budget 30]
+
+ONNX Runtime runs its Attention (opset 23) and its own MultiHeadAttention through a binding, into memory that
+is there already, as the native kernels do. Every output is first compared with the float64 reference. Times
+are those that the calling thread spent on a core, whatever else the machine does; only what a second thread
+gains is taken from the clock, in rounds that had their cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import time
+from collections.abc import Callable
+from typing import Any
+
+import archspec.cpu.detect
+import numpy as np
+import onnxruntime
+import torch
+from assay_attention.reference import reference
+from assay_kernels.plugin import FEATURES
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+Float32 = NDArray[np.float32]
+Seconds = NDArray[np.float64]
+Run = Callable[[], Any]
+
+PEER = "ort Attention"
+CASES = (((8, 1500, 64), False), ((6, 1500, 64), False), ((8, 448, 64), True), ((8, 448, 128), False))
+TOLERANCE = 2e-6
+SHARE = 0.95
+"""Of its cores: a round counts if every call had as much."""
+
+
+def native_sets() -> list[str]:
+    """The instruction sets that this CPU has, narrowest first."""
+    cpu = frozenset(archspec.cpu.detect.detected_info().features)
+    return [name for name, features in FEATURES.items() if features <= cpu]
+
+
+def native(name: str, inputs: list[Float32], out: Float32, causal: bool, threads: int = 1) -> Run:
+    """The attention compiled for one instruction set."""
+    kernel = importlib.import_module(f"assay_kernels._{name}").open_attention(threads)
+    return lambda: kernel(*inputs, causal=causal, out=out)
+
+
+def onnx(inputs: list[Float32], out: Float32, op: str, domain: str, **attributes: int) -> Run:
+    """One operator of ONNX Runtime, on one thread."""
+    names = ["q", "k", "v"]
+    node = helper.make_node(op, names, ["out"], domain=domain, **attributes)
+    graph = helper.make_graph(
+        [node],
+        op,
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
+            for name, array in zip(names, inputs, strict=True)
+        ],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, out.shape)],
+    )
+    opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
+    binding = session.io_binding()
+    for name, array in zip(names, inputs, strict=True):
+        binding.bind_cpu_input(name, array)
+    binding.bind_output("out", "cpu", 0, np.float32, out.shape, out.ctypes.data)
+    return lambda: session.run_with_iobinding(binding)
+
+
+def side_by_side(array: Float32) -> Float32:
+    """(heads, length, depth) to (1, length, heads * depth)."""
+    heads, length, depth = array.shape
+    return np.ascontiguousarray(array.swapaxes(0, 1)).reshape(1, length, heads * depth)
+
+
+def contestants(inputs: list[Float32], causal: bool) -> dict[str, tuple[Run, Float32]]:
+    """By name, what computes attention once, and (heads, length, depth) where it is then."""
+    heads, length, depth = inputs[0].shape
+    outs = {name: np.full_like(inputs[0], np.nan) for name in (PEER, "torch", *native_sets())}
+    together = np.full((1, length, heads * depth), np.nan, np.float32)
+    tensors = [torch.from_numpy(array) for array in inputs]
+    result = torch.from_numpy(outs["torch"])
+
+    def run_torch() -> None:
+        result.copy_(torch.nn.functional.scaled_dot_product_attention(*tensors, is_causal=causal))
+
+    return {
+        PEER: (
+            onnx([a[None] for a in inputs], outs[PEER][None], "Attention", "", is_causal=causal),
+            outs[PEER],
+        ),
+        "ort MultiHead": (
+            onnx(
+                [side_by_side(array) for array in inputs],
+                together,
+                "MultiHeadAttention",
+                "com.microsoft",
+                num_heads=heads,
+                unidirectional=causal,
+            ),
+            together[0].reshape(length, heads, depth).swapaxes(0, 1),
+        ),
+        "torch": (run_torch, outs["torch"]),
+        **{
+            f"native-{name}": (native(name, inputs, outs[name], causal), outs[name]) for name in native_sets()
+        },
+    }
+
+
+def race(runners: dict[str, Run], budget: float) -> dict[str, Seconds]:
+    """Seconds of each contestant, round by round."""
+    rounds: list[list[float]] = []
+    end = time.perf_counter() + budget
+    while time.perf_counter() < end or len(rounds) < 9:
+        seconds: list[float] = []
+        for run in runners.values():
+            start = time.thread_time()
+            run()
+            seconds.append(time.thread_time() - start)
+        rounds.append(seconds)
+    return dict(zip(runners, np.array(rounds).T, strict=True))
+
+
+def draw(shape: tuple[int, int, int]) -> list[Float32]:
+    """q, k and v of normal noise."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, dtype=np.float32) for _ in range(3)]
+
+
+def report(shape: tuple[int, int, int], causal: bool, budget: float) -> None:
+    """Print the table of one shape."""
+    inputs = draw(shape)
+    expected = reference(*inputs, causal=causal)
+    runners = contestants(inputs, causal)
+    errors = {}
+    for name, (run, out) in runners.items():
+        run()
+        errors[name] = float(np.abs(out - expected).max())
+        if not errors[name] <= TOLERANCE:
+            raise SystemExit(f"{name} is wrong by {errors[name]:.1e} on {shape}: there is nothing to compare")
+    times = race({name: run for name, (run, _) in runners.items()}, budget)
+    peer = times[PEER]
+    print(f"\n{shape}{', causal' if causal else ''}, one thread, {len(peer)} rounds")
+    print(f"{'':18}{'median ms':>10}{'fastest':>10}{'speed':>8}{'quartiles':>15}{'error':>10}")
+    for name, own in times.items():
+        low, high = np.percentile(peer / own, [25, 75])
+        print(
+            f"{name:18}{np.median(own) * 1e3:10.3f}{own.min() * 1e3:10.3f}"
+            f"{np.median(peer) / np.median(own):7.2f}x{f'{low:.2f} to {high:.2f}':>15}{errors[name]:10.1e}"
+        )
+
+
+def on_the_clock(run: Run, threads: int) -> float | None:
+    """Seconds of one call, or None if it didn't have its cores."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall if cpu >= SHARE * threads * wall else None
+
+
+def report_threads(shape: tuple[int, int, int], budget: float) -> None:
+    """Print what a second thread gains."""
+    inputs = draw(shape)
+    name = native_sets()[-1]
+    out = np.empty_like(inputs[0])
+    one, two = (native(name, inputs, out, False, threads) for threads in (1, 2))
+    ratios: list[float] = []
+    start = time.perf_counter()
+    while time.perf_counter() < start + budget or len(ratios) < 5:
+        pair = on_the_clock(one, 1), on_the_clock(two, 2)
+        if pair[0] is not None and pair[1] is not None:
+            ratios.append(pair[0] / pair[1])
+        elif time.perf_counter() > start + 10 * budget:
+            raise SystemExit("this machine is too busy: two threads did not get two cores")
+    low, median, high = np.percentile(ratios, [25, 50, 75])
+    print(
+        f"\nnative-{name}, {shape}: two threads are {median:.2f} times one "
+        f"(quartiles {low:.2f} to {high:.2f}, {len(ratios)} rounds)"
+    )
+
+
+def main() -> None:
+    """Run the race for each case."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--budget", type=float, default=30.0, help="seconds of measuring for each table")
+    budget = parser.parse_args().budget
+    torch.set_num_threads(1)
+    peer = importlib.metadata.version("onnxruntime")
+    print(
+        f"{archspec.cpu.detect.brand_string()}; onnxruntime {peer}; speed: median of {PEER} over own median"
+    )
+    for shape, causal in CASES:
+        report(shape, causal, budget)
+    report_threads(CASES[0][0], budget)
+
+
+if __name__ == "__main__":
+    main()
