@@ -250,6 +250,15 @@ def test_run_leaves_no_half_written_file(assay):
     assert set(Path().iterdir()) == before
 
 
+def test_run_that_fails_leaves_the_older_result(assay):
+    """What was there before is there after, whole."""
+    Path("unlucky.txt").write_text("1")
+    Path("out.npy").write_text("older")
+    Path("out.png").write_text("older")
+    assert assay("run", "double", "unlucky.txt", "-o", "out.npy", "--plot", "out.png")[0] == 1
+    assert Path("out.npy").read_text() == Path("out.png").read_text() == "older"
+
+
 def test_run_reports_an_unwritable_place(assay):
     """A folder that is a file is one line."""
     Path("file").touch()
