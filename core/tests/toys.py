@@ -179,6 +179,8 @@ def plugin(*implementations: Any, op: Any = None, drivers: Sequence[Any] = ()) -
     defined = operation() if op is None else op
 
     class Toy:
+        __name__ = ""
+
         @assay.hookimpl
         def assay_operations(self) -> Any:
             return [defined]
@@ -191,7 +193,9 @@ def plugin(*implementations: Any, op: Any = None, drivers: Sequence[Any] = ()) -
         def assay_devices(self) -> Any:
             return drivers
 
-    return Toy()
+    toy = Toy()
+    toy.__name__ = f"toy-{defined.name}"  # two plugins of one name would be taken for one
+    return toy
 
 
 def runtime(
