@@ -308,7 +308,7 @@ class TestInARuntime:
         """It allocates and the device ignores it: the proof finds out, and the message says why."""
         npus.change(rig.batch, '["normal", "host_only"]', '["cacheable"]')
         why = self.reasons(rig, proof={"mode": "always"})
-        assert "never written to the end; cacheable data is known to be ignored" in why.message
+        assert "never written, or not whole; cacheable data is known to be ignored" in why.message
 
     @pytest.mark.parametrize(
         ("old", "new", "said"),

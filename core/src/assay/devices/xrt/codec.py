@@ -75,7 +75,7 @@ class Encoder(_Codec):
         low, high = quantisation.clip or (limits.min, limits.max)
         self.scale, self.zero = np.float32(quantisation.scale), np.float32(quantisation.zero_point)
         self.low, self.high = np.float32(low), np.float32(high)
-        if self.high > limits.max:  # that of int32 rounds up in float32, and would not fit
+        if int(self.high) > limits.max:  # that of int32 rounds up in float32, and would not fit
             self.high = np.nextafter(self.high, np.float32(0))
         self.reach = min(self.high - self.zero, self.zero - self.low)
         self.own = np.full((size, 1), self.scale)
@@ -106,7 +106,9 @@ class Encoder(_Codec):
         if quantisation.range is not None:
             values = np.clip(values, *quantisation.range, out=self.clipped[:n])
         if quantisation.from_data:
-            np.multiply(values, self._inverses(values, codes, n), out=real)
+            # Spread out first: NumPy would do it, into memory that it allocates each time.
+            np.copyto(real, self._inverses(values, codes, n))
+            np.multiply(values, real, out=real)
         else:
             np.multiply(values, 1 / self.scale, out=real)
             np.clip(real, self.low - self.zero, self.high - self.zero, out=real)
@@ -136,6 +138,10 @@ class Encoder(_Codec):
 class Decoder(_Codec):
     """Reads the output."""
 
+    def __init__(self, buffer: Buffer, size: int) -> None:
+        super().__init__(buffer, size)
+        self.spread = np.empty((size, self.length), np.float32)
+
     def decode(self, codes: Codes, out: Array, inputs: Sequence[Codes]) -> None:
         """The real values of the codes.
 
@@ -151,26 +157,35 @@ class Decoder(_Codec):
         n = self._fits(out)
         real, quantisation = out.reshape(n, self.length), self.buffer.quantisation
         if quantisation is not None:
-            scale = np.float32(quantisation.scale) if codes.scales is None else codes.scales[:n]
-            if codes.scales is not None and not np.isfinite(scale, out=self.which[:n]).all():
-                raise RuntimeError("the device gave a scale of its output that is not finite")
-            np.multiply(codes.values[:n], scale, out=real)
+            real[:] = codes.values[:n]  # not cast by what follows, which would allocate for it
             if quantisation.zero_point:
-                real -= np.multiply(scale, quantisation.zero_point)
+                real -= np.float32(quantisation.zero_point)
+            if codes.scales is None:
+                real *= np.float32(quantisation.scale)
+            else:
+                if not np.isfinite(codes.scales[:n], out=self.which[:n]).all():
+                    raise RuntimeError("the device gave a scale of its output that is not finite")
+                real *= self._spread(codes.scales[:n])
         elif self.bfloat:
             _from_bfloat16(codes.values[:n], self.bits[:n], real)
         else:
             real[:] = codes.values[:n]
         if self.buffer.gain == "linear":
             for given in inputs:
-                real *= given.gains[:n]
+                real *= self._spread(given.gains[:n])
         elif self.buffer.gain == "log10_power":
             for given in inputs:
                 term = np.log10(given.gains[:n], out=self.column[:n])
                 term *= 2
-                real += term
+                real += self._spread(term)
         if self.buffer.minimum is not None:
             np.maximum(real, np.float32(self.buffer.minimum), out=real)
+
+    def _spread(self, column: Array) -> Array:
+        """One number per item, for each of its elements."""
+        spread = self.spread[: len(column)]
+        np.copyto(spread, column)
+        return spread
 
 
 def _to_bfloat16(values: Array, bits: Array, codes: Array) -> None:

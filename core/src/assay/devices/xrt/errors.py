@@ -48,7 +48,7 @@ def unavailable(error: Exception, what: str) -> DeviceUnavailable:
         code, remedy = ReasonCode.DEVICE_NOT_PERMITTED, PERMISSION
     elif is_lost(error):
         code, remedy = ReasonCode.DEVICE_ABSENT, DRIVER
-    elif _says(error, ("invalid xclbin", "no such file")):
+    elif _says(error, ("invalid xclbin", "no such file '")):
         code, remedy = ReasonCode.OPEN_FAILED, "restore the file: it is not what mlir-aie writes"
     elif _says(error, _PASSING):
         code, remedy = ReasonCode.DEVICE_BUSY, BUSY

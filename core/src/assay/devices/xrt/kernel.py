@@ -127,9 +127,11 @@ class XrtKernel:
         try:
             taker = self.opened.get(size) or self._open(size)
         except DeviceUnavailable as error:
-            larger = [opened for other, opened in self.opened.items() if other > size]
-            if error.code != ReasonCode.DEVICE_BUSY or not larger:
+            if error.code != ReasonCode.DEVICE_BUSY:
                 raise
+            larger = [opened for other, opened in self.opened.items() if other > size]
+            if not larger:
+                return self._open(size, at_all_costs=True)
             taker = min(larger, key=lambda opened: opened.size)
             emit(logging.INFO, "block.padded", kernel=self.manifest.name, items=size, to=taker.size)
         self.takers[size] = taker
@@ -230,8 +232,8 @@ class _Slot:
         self.results = [regions[b.argument] for b in (manifest.output, scale) if b is not None]
         self.bytes = self.output.values.view(np.uint8)
         self.marks = _marks(self.bytes)
-        self.unwritten = np.empty(self.marks.shape, bool)
-        self.canary = 0
+        self.unwritten = np.empty(size, bool)
+        self.canary = np.uint64(0)
         self.closed = False
 
     def begin(self, blocks: Sequence[Array], params: Params) -> None:
@@ -245,8 +247,9 @@ class _Slot:
             )
         for encoder, block, codes in zip(self.encoders, blocks, self.inputs, strict=True):
             encoder.encode(block, params, codes)
-        self.canary = self.canary * 5 + 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF
-        self.marks[...] = self.canary
+        self.canary = np.uint64(int(self.canary) * 5 + 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF)
+        for mark in self.marks:
+            mark.fill(self.canary)
         try:
             self.data.to_device()
         except RuntimeError as error:
@@ -262,11 +265,15 @@ class _Slot:
         except RuntimeError as error:
             raise raised(error, "reading the output") from error
         n = len(out)
-        np.equal(self.marks, self.canary, out=self.unwritten)
-        if np.count_nonzero(self.unwritten[:, :n]):
-            rows = np.count_nonzero(self.unwritten[:, :n].any(axis=0))
-            hint = "" if self.flag is BufferFlag.HOST_ONLY else f"; {self.flag} data is known to be ignored"
-            raise RuntimeError(f"COMPLETED, but {rows} of {n} items were never written to the end{hint}")
+        for mark in self.marks:
+            np.equal(mark, self.canary, out=self.unwritten)
+            if rows := np.count_nonzero(self.unwritten[:n]):
+                hint = (
+                    "" if self.flag is BufferFlag.HOST_ONLY else f"; {self.flag} data is known to be ignored"
+                )
+                raise RuntimeError(
+                    f"COMPLETED, but {rows} of {n} items were never written, or not whole{hint}"
+                )
         self.decoder.decode(self.output, out, self.inputs)
 
     def close(self, timeout_s: float) -> bool:
@@ -280,12 +287,11 @@ class _Slot:
         return True
 
 
-def _marks(rows: Array) -> Array:
-    """The first and last bytes of each row as integers, (2, rows): a view, of none where rows are short."""
+def _marks(rows: Array) -> list[Array]:
+    """The first and the last bytes of each row as integers: views; none where rows are too short."""
     size, length = rows.shape
-    if length < MARK:
-        return np.empty((0, size), np.uint64)
-    return np.ndarray((2, size), np.uint64, rows.data, 0, (length - MARK, length))
+    starts = (0, length - MARK) if length >= MARK else ()
+    return [np.ndarray((size,), np.uint64, rows.data, start, (length,)) for start in starts]
 
 
 def _check_arguments(manifest: Manifest, design: Design, declared: int) -> None:
