@@ -59,11 +59,11 @@ lint: $(STAMPS)/test | setup
 
 # Benchmarks see the processor as it is: no override of what the BLAS detects.
 bench: $(STAMPS)/peers | setup
-	@set -e; for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@set -e; for file in $(wildcard benchmarks/[a-z]*.py); do \
 		echo "== $$file"; env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PY) $$file; done
 
 soak: setup
-	$(PY) benchmarks/soak.py
+	$(PY) tests/soak.py --minutes 20
 
 clean:
 	rm -rf $(VENV) demo-output kernels/build .mypy_cache .pytest_cache .ruff_cache .hypothesis

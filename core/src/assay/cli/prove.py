@@ -14,7 +14,6 @@ from assay.config import load
 from assay.contract.candidate import Candidate, Certificate
 from assay.contract.naming import near, selects
 from assay.negotiation.negotiate import Negotiation
-from assay.negotiation.screen import Terms, screen
 from assay.runtime import Runtime
 
 Which = Annotated[
@@ -43,9 +42,9 @@ def command(id: Which = None, frozen: Frozen = False, config: ConfigFile = None,
                 for candidate in able:
                     advance(candidate.id)
                     operation = runtime.registry.operation(candidate.implementation.op)
-                    negotiation(runtime).certify(operation, candidate, anew=not frozen)
+                    _negotiation(runtime).certify(operation, candidate, anew=not frozen)
         finally:
-            negotiation(runtime).prover.close()
+            _negotiation(runtime).prover.close()
     shown = chosen if id and len(chosen) == 1 else [c for c in chosen if c in able]
     if json:
         emit({"candidates": [candidate.dump() for candidate in shown]})
@@ -54,7 +53,7 @@ def command(id: Which = None, frozen: Frozen = False, config: ConfigFile = None,
     return WRONG if any(candidate.rejected for candidate in shown) else DONE
 
 
-def negotiation(runtime: Runtime) -> Negotiation:
+def _negotiation(runtime: Runtime) -> Negotiation:
     """The one path on which a runtime certifies."""
     return runtime._negotiation
 
@@ -66,29 +65,14 @@ def _select(runtime: Runtime, id: str | None) -> list[Candidate]:
         Misused: There is none of that name.
     """
     registry = runtime.registry
-    every = [candidate for op in sorted(registry.operations) for candidate in _screened(runtime, op)]
+    every = [
+        candidate for op in sorted(registry.operations) for candidate in _negotiation(runtime)._screened(op)
+    ]
     chosen = [c for c in every if id is None or id == c.implementation.op or selects(id, c.id)]
     if not chosen:
         known = [*registry.operations, *(candidate.id for candidate in every)]
         raise Misused(f"nobody offers {id!r}: {near(id or '', known)}")
     return chosen
-
-
-def _screened(runtime: Runtime, op: str) -> list[Candidate]:
-    shared = negotiation(runtime)
-    limit = runtime.config.memory_limit_mb
-    terms = Terms(
-        op=runtime.registry.operation(op),
-        demand=runtime.config.op(op),
-        inventory=runtime.inventory,
-        threads=shared.threads,
-        memory_limit=limit and limit * 1e6,
-        sources=shared.sources,
-    )
-    candidates = runtime.registry.candidates(op)
-    for candidate in candidates:
-        screen(candidate, terms)
-    return candidates
 
 
 def _show(candidates: list[Candidate], every_probe: bool, left_out: int) -> None:

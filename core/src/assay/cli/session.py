@@ -48,7 +48,7 @@ def opened(given: Path | Config | None, *, ops: Iterable[str] | None = None) -> 
 @contextlib.contextmanager
 def _proving() -> Iterator[Callable[[str], None]]:
     with spinner() as say:
-        yield lambda id: say(f"proving {id}")
+        yield lambda what: say(f"assaying {what}")
 
 
 def _log_to_stderr() -> None:
