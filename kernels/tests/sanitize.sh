@@ -2,12 +2,12 @@
 # Fuzzes the kernels of every set under AddressSanitizer and UndefinedBehaviorSanitizer, and those of one set
 # under ThreadSanitizer.
 #
-#     kernels/tests/sanitize.sh [seconds for each kernel, set and sanitizer; 2]
+#     kernels/tests/sanitize.sh [seconds for each kernel, set and sanitizer; 1]
 #
 # Takes cmake and GCC or Clang with their sanitizers' libraries; no Python.
 set -eu
 
-seconds=${1:-2}
+seconds=${1:-1}
 kernels=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$kernels/build"
 export UBSAN_OPTIONS=print_stacktrace=1
