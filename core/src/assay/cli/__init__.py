@@ -8,7 +8,19 @@ from typing import cast
 
 from assay.contract.errors import AssayError, ConfigError, UnknownOperation
 
-COMMANDS = ("status", "explain", "run", "bench", "compare", "prove", "plugins", "config", "doctor")
+COMMANDS = (
+    "status",
+    "explain",
+    "run",
+    "bench",
+    "tune",
+    "compare",
+    "prove",
+    "ledger",
+    "plugins",
+    "config",
+    "doctor",
+)
 """Modules of this package in the order of ``--help``. Each has a function ``command``,
 whose arguments and docstring are the command's, and which returns the exit code."""
 

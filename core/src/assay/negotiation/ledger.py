@@ -19,6 +19,7 @@ from assay.contract.candidate import Candidate, Certificate, dump_certificate, l
 from assay.contract.errors import AssayError
 from assay.contract.log import emit
 from assay.negotiation.fingerprint import changes
+from assay.negotiation.speed import Shapes
 
 T = TypeVar("T")
 
@@ -33,14 +34,14 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """What proven candidates took for one workload, measured in turns, in seconds by id.
+    """What proven candidates took for one request of each kind, measured in turns, in seconds by id.
 
-    Without ``shapes`` and ``params`` the workload is the operation's standard one.
+    Without ``shapes`` and ``params`` the request is the operation's standard workload.
     """
 
     op: str
     seconds: Mapping[str, float]
-    shapes: Sequence[tuple[int, ...]] = ()
+    shapes: Sequence[Shapes] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,9 +84,11 @@ class Ledger:
         return self._race(self._race_path(op, candidates))
 
     def tuned(self, op: str) -> Race | None:
-        """The last race of an operation on a workload that a user chose."""
-        races = [race for path in self._races(op) if (race := self._race(path)) is not None]
-        return next((race for race in reversed(races) if race.shapes or race.params), None)
+        """The last race of an operation, if a user chose its workload."""
+        for path in reversed(self._races(op)):
+            if (race := self._race(path)) is not None:
+                return race if race.shapes or race.params else None
+        return None
 
     def write_race(self, race: Race, candidates: Iterable[Candidate]) -> None:
         """Keep the figures of a race, in place of those candidates' last one."""
@@ -234,6 +237,6 @@ def _load_race(data: Any) -> Race:
     return Race(
         op=str(race["op"]),
         seconds={str(id): float(seconds) for id, seconds in race["seconds"].items()},
-        shapes=tuple(tuple(shape) for shape in race["shapes"]),
+        shapes=[[tuple(map(int, shape)) for shape in request] for request in race["shapes"]],
         params=dict(race["params"]),
     )

@@ -20,7 +20,7 @@ from assay.contract.operation import Operation, Params
 from assay.contract.reasons import ReasonCode
 from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.loading import certify
-from assay.negotiation.speed import Shape, workload
+from assay.negotiation.speed import Shapes, workloads
 
 T = TypeVar("T")
 
@@ -75,16 +75,16 @@ class Prover:
         self,
         op: Operation[Any, Any],
         candidates: Sequence[Candidate],
-        shapes: Sequence[Shape] = (),
+        shapes: Sequence[Shapes] = (),
         params: Params | None = None,
         budget_s: float = RACE_S,
     ) -> dict[str, float]:
-        """Seconds for a workload by each candidate that takes it, measured in turns.
+        """Seconds for one request of each kind by each candidate that takes them, measured in turns.
 
         Args:
             op: Their operation.
             candidates: Proven ones, none of them live.
-            shapes: Of the inputs; none: the standard workload.
+            shapes: Those of each request's inputs; none: the standard workload.
             params: What differs from the standard workload's.
             budget_s: How long the race may go on.
 
@@ -92,11 +92,11 @@ class Prover:
             ProofFailed: One of them ended the process.
             InvalidInput: The operation does not take such a workload.
         """
-        workload(op, shapes, params)
+        workloads(op, shapes, params)
         task = {
             "op": op.name,
             "race": [_entry(candidate) for candidate in candidates],
-            "shapes": [list(shape) for shape in shapes],
+            "shapes": shapes,
             "params": dict(params or {}),
             "budget_s": budget_s,
         }

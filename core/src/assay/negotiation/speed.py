@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from assay.contract.errors import InvalidInput
-from assay.contract.operation import Array, Operation, Params, Probe
+from assay.contract.operation import Operation, Params, Probe
 from assay.negotiation.exam import Question, admits
 from assay.negotiation.kernel import Kernel
 
@@ -23,15 +23,22 @@ BEHIND = 3.0
 LEAST_S = 2e-4
 """The least time that one sample takes: shorter calls are repeated within it."""
 
-Shape = tuple[int, ...]
+Shapes = Sequence[tuple[int, ...]]
+"""Those of one request's required inputs, or one for all of them."""
 
 
-def workload(op: Operation[Any, Any], shapes: Sequence[Shape] = (), params: Params | None = None) -> Probe:
-    """The standard workload, or its data in other shapes: one for each required input, or one for all.
+def workloads(
+    op: Operation[Any, Any], shapes: Sequence[Shapes] = (), params: Params | None = None
+) -> list[Probe]:
+    """The standard workload, or its data in other shapes: a request for each.
 
     Raises:
         InvalidInput: The operation does not take these shapes or parameters.
     """
+    return [_workload(op, one, params or {}) for one in shapes or [()]]
+
+
+def _workload(op: Operation[Any, Any], shapes: Shapes, params: Params) -> Probe:
     probe = op.standard(np.random.default_rng(0))
     count = len(op.required)
     if shapes and len(shapes) not in (1, count):
@@ -41,14 +48,14 @@ def workload(op: Operation[Any, Any], shapes: Sequence[Shape] = (), params: Para
         array = inputs[place]
         assert array is not None
         inputs[place] = np.resize(array, shape)
-    made = Probe("workload", tuple(inputs), {**probe.params, **(params or {})}, probe.kind)
+    made = Probe("workload", tuple(inputs), {**probe.params, **params}, probe.kind)
     op.infer(*made.inputs[:count], **op.keywords(made.inputs, made.params))
     return made
 
 
-def race(kernels: Mapping[str, Kernel], probe: Probe, budget_s: float) -> dict[str, float]:
-    """Seconds for one request by each kernel that takes it and does it."""
-    runs = {id: run for id, kernel in kernels.items() if (run := _runner(kernel, probe))}
+def race(kernels: Mapping[str, Kernel], probes: Sequence[Probe], budget_s: float) -> dict[str, float]:
+    """Seconds for one request of each kind, by each kernel that takes and does them all."""
+    runs = {id: run for id, kernel in kernels.items() if (run := _runner(kernel, probes))}
     best = dict.fromkeys(runs, float("inf"))
     calls = dict.fromkeys(runs, 1)
     end, settled, turn = time.perf_counter() + budget_s, 0, 0
@@ -70,13 +77,21 @@ def race(kernels: Mapping[str, Kernel], probe: Probe, budget_s: float) -> dict[s
     return best
 
 
-def _runner(kernel: Kernel, probe: Probe) -> Callable[[], Array] | None:
-    if not admits(kernel.domain, probe):
-        return None
-    spec = Question(kernel.op, probe).spec
-    inputs = tuple(None if array is None else array.copy() for array in probe.inputs)
-    out = np.empty(spec.shape, spec.dtype) if kernel.gives_out else None
-    return lambda: kernel.serve(inputs, probe.params, spec, out)
+def _runner(kernel: Kernel, probes: Sequence[Probe]) -> Callable[[], None] | None:
+    requests = []
+    for probe in probes:
+        if not admits(kernel.domain, probe):
+            return None
+        spec = Question(kernel.op, probe).spec
+        inputs = tuple(None if array is None else array.copy() for array in probe.inputs)
+        out = np.empty(spec.shape, spec.dtype) if kernel.gives_out else None
+        requests.append((inputs, probe.params, spec, out))
+
+    def run() -> None:
+        for request in requests:
+            kernel.serve(*request)
+
+    return run
 
 
 def _sample(run: Callable[[], Any], calls: int) -> float | None:

@@ -27,7 +27,7 @@ from assay.devices.inventory import Inventory
 from assay.devices.xrt.offers import XrtPlugin
 from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.loading import certify, load
-from assay.negotiation.speed import race, workload
+from assay.negotiation.speed import race, workloads
 from assay.registry import Registry, discover
 
 GRACE_S = 10
@@ -88,8 +88,7 @@ def _serve(
             candidate = _find(registry, task | entry)
             kernels[entry["id"]] = load(op, candidate, _plan(inventory, candidate, entry["plan"]))
             opened.callback(kernels[entry["id"]].close)
-        probe = workload(op, [tuple(shape) for shape in task["shapes"]], task["params"])
-        return {"seconds": race(kernels, probe, task["budget_s"])}
+        return {"seconds": race(kernels, workloads(op, task["shapes"], task["params"]), task["budget_s"])}
 
 
 def _plan(inventory: Inventory, candidate: Candidate, terms: dict[str, Any]) -> Plan:
