@@ -17,6 +17,7 @@ COMMANDS = (
     "compare",
     "prove",
     "ledger",
+    "new_plugin",
     "plugins",
     "config",
     "doctor",
