@@ -26,7 +26,8 @@ ROUTES = 1024
 PLAIN = (bool, int, float, str, type(None))
 """Types of parameters by which a route is remembered."""
 
-Shape = tuple[int, ...]
+Shape = tuple[Any, ...]
+"""The shape of the one array that a request brings by position, or those of several."""
 
 
 class _Memory:
@@ -101,10 +102,13 @@ class BoundOperation(Generic[P, R]):
 
         def __call__(self, array=None, /, *rest, **kwargs):
             """Serve one request."""
-            if not rest and type(array) is ndarray:
-                hot = self._keyed_hot(array.shape, kwargs) if kwargs else self._hot.get(array.shape)
+            if type(array) is ndarray:
+                shape = array.shape
+                if rest:
+                    shape = (shape, *[a.shape if type(a) is ndarray else None for a in rest])
+                hot = self._keyed_hot(shape, kwargs) if kwargs else self._hot.get(shape)
                 if hot is not None:
-                    result = hot(array)
+                    result = hot(array, *rest) if rest else hot(array)
                     if result is not None:
                         return result
             route, inputs, out = self.find(() if array is None else (array, *rest), kwargs)
@@ -146,7 +150,8 @@ class BoundOperation(Generic[P, R]):
             roster = self._dispatcher.roster
             inputs, params = bind(roster.op, args, kwargs)
             route = roster.route(inputs, params, self._require)
-            if key is not None and _native(args) and _native(kwargs.values()):
+            loaded = route.legs[0].server.kernel is not None  # once it is, there may be a shorter way
+            if key is not None and loaded and _native(args) and _native(kwargs.values()):
                 self._remember(memory, key, route, args, kwargs)
         if out is not None:
             check_out(self._dispatcher.op.name, out, route.spec)
@@ -176,14 +181,18 @@ class BoundOperation(Generic[P, R]):
         if len(args) == 1 and not kwargs:
             memory.plain[args[0].shape] = route
         types = [*map(type, kwargs.values())]
-        if len(args) == 1 and ndarray not in types and self.deadline_of(route) is None:
-            hot = shortest(route, self._dispatcher.serve_failed)
-            if hot is not None and kwargs:
-                alike = any(value in (0, 1) for value in kwargs.values())
-                entry = dict(kwargs), types if alike else None, hot
-                memory.keyed.setdefault(args[0].shape, []).append(entry)
-            elif hot is not None:
-                memory.hot[args[0].shape] = hot
+        if len(args) != len(route.op.required) or ndarray in types or self.deadline_of(route) is not None:
+            return
+        hot = shortest(route, tuple(array.dtype for array in args), self._dispatcher.serve_failed)
+        if hot is None:
+            return
+        shapes = tuple(array.shape for array in args)
+        shape = shapes if len(shapes) > 1 else shapes[0]
+        if kwargs:
+            alike = any(value in (0, 1) for value in kwargs.values())
+            memory.keyed.setdefault(shape, []).append((dict(kwargs), types if alike else None, hot))
+        else:
+            memory.hot[shape] = hot
 
     def __repr__(self) -> str:
         return f"<assay operation {self._dispatcher.op.name}: {self.serving or 'nothing serves'}>"

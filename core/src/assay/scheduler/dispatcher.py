@@ -146,9 +146,9 @@ class Dispatcher:
             return out
         raise self._nobody_left(route, faults)
 
-    def serve_failed(self, route: Route, array: Array, error: BaseException) -> Array:
-        """Serve a request of one array that its first plan has failed on the hot path."""
-        return self.serve(route, route.gather((array,), {}), failed=error)
+    def serve_failed(self, route: Route, inputs: Arrays, error: BaseException) -> Array:
+        """Serve a request that its first plan has failed on the hot path."""
+        return self.serve(route, inputs, failed=error)
 
     def anew(self, route: Route, inputs: Arrays) -> Route:
         """The route of a request whose first one has been overtaken.

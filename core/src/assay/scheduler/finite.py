@@ -45,10 +45,17 @@ def quick_look(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Look | None:
 
     Its False is no proof: the sums that it takes may overflow where no value is infinite.
     """
+    if dtype.kind not in "fcV":
+        return always_finite
     size = int(np.prod(shape))
     if dtype.char not in "fd" or not 0 < size <= SMALL:
         return None
     return tiny_finite if size <= TINY and len(shape) == 1 else small_finite
+
+
+def always_finite(array: NDArray[Any]) -> bool:
+    """For numbers that know nothing else."""
+    return True
 
 
 def tiny_finite(array: NDArray[Any]) -> bool:

@@ -1,97 +1,144 @@
-"""The shortest way of a signature: one array in, the first plan's own function, one array out.
+"""The shortest way of a signature: arrays in, the first plan's own function, one array out.
 
-Everything that is known once the route is found is bound in a closure; what remains for a call is to check
-that the array is what the route was found for, to run the kernel, to check its result and to count.
+Everything that is known once the route is found is bound in a function made for it. What remains for a call
+is to see that the arrays are those the route was found for, to run the kernel, to check its result, to count.
+The function is made from source, as dataclasses make theirs: the interpreter passes spelled-out arguments
+several times faster than it unpacks a tuple and a mapping. All names come from the operation's signature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from functools import cache
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from numpy import asarray, empty, ndarray
 
-from assay.contract.operation import Array
-from assay.negotiation.kernel import Kernel, check_result
+from assay.contract.operation import Array, Arrays
+from assay.negotiation.kernel import check_result
 from assay.scheduler.route import Route, refuse_forbidden
+from assay.scheduler.server import Gate, Retired
 
-Hot = Callable[[Array], Array | None]
-"""The result; None for an array of another dtype or layout than this way is for."""
+Hot = Callable[..., Array | None]
+"""The result; None for arrays of another dtype or layout than this way is for."""
 
-Fail = Callable[[Route, Array, BaseException], Array]
+Fail = Callable[[Route, Arrays, BaseException], Array]
 
-
-def shortest(route: Route, fail: Fail) -> Hot | None:
-    """The closure for a route whose first plan can be called with the caller's array and nothing else.
-
-    Args:
-        route: The checked signature.
-        fail: Serves a request whose first plan has raised.
-    """
-    leg = route.legs[0]
-    kernel = leg.server.kernel
-    looked_at_elsewhere = route.policy.shadow_rate > 0 or route.policy.check == "always"
-    if kernel is None or not kernel.whole or leg.dtype is not None or looked_at_elsewhere:
-        return None
-    op, guard, counters, work = route.op, leg.guard, leg.server.candidate.counters, leg.work
-    dtype, shape, result_dtype = route.dtype, leg.spec.shape, leg.spec.dtype
-    call = _own_function(route, kernel)
-    forbids, look, never = leg.forbids, leg.look, leg.check == "never"
-
-    def hot(array: Array) -> Array | None:
-        if array.dtype is not dtype or not (array.flags.carray or _plain(array)):
+SOURCE = """
+def make({names}):
+    def hot({arrays}):
+        if {strange}:
             return None
         if forbids:
-            refuse_forbidden(op, (array,))
+            refuse_forbidden(op, {inputs})
         start = perf_counter()
         try:
-            result = call(array)
+            {run}
             elapsed = perf_counter() - start
-            if type(result) is not ndarray or result.shape != shape or result.dtype is not result_dtype:
-                check_result(result, shape, result_dtype)
+            if type(result) is not ndarray or result.shape != shape or result.dtype is not dtype:
+                check_result(result, shape, dtype)
                 result = asarray(result)
-            if look is not None:
-                if not look(result):
-                    guard(result, (array,), elapsed)
-            elif not never:
-                guard(result, (array,), elapsed)
-        except BaseException as error:  # noqa: BLE001  # a kernel may raise anything; it is sorted out there
-            return fail(route, array, error)
+            if look is None or not look(result):
+                guard(result, {inputs}, elapsed)
+        except BaseException as error:
+            return fail(route, {inputs}, error)
         counters.calls += 1
         counters.seconds += elapsed
         counters.work += work
-        return result  # type: ignore[no-any-return]  # checked above
-
+        return result
     return hot
+"""
+
+RUN = "result = call({arguments})"
+
+RUN_INSIDE = """inside.append(None)
+            try:
+                if gate.closed:
+                    raise Retired
+                result = call({arguments})
+            finally:
+                inside.pop()"""
+
+TOOLS = {
+    "ndarray": ndarray,
+    "asarray": asarray,
+    "empty": empty,
+    "perf_counter": perf_counter,
+    "check_result": check_result,
+    "refuse_forbidden": refuse_forbidden,
+    "Retired": Retired,
+}
 
 
-def _own_function(route: Route, kernel: Kernel) -> Callable[[Array], Any]:
-    """The kernel's own function, with everything but the array filled in.
+def shortest(route: Route, dtypes: tuple[np.dtype[Any], ...], fail: Fail) -> Hot | None:
+    """The function for a route whose first plan can be called with the caller's arrays and nothing else.
 
-    The keywords are spelled out in an expression, since the interpreter passes those much faster than it
-    unpacks a mapping. They are names of the operation's signature, and so identifiers.
+    Args:
+        route: The checked signature, of a request that brings the required arrays by position and no other.
+        dtypes: Theirs.
+        fail: Serves a request whose first plan has raised.
     """
-    spec = route.legs[0].spec
-    call = kernel.call if kernel.turn is None else _through(kernel.turn, kernel.call)
-    values = route.op.keywords((None,) * len(route.op.inputs), route.params)
-    spelled = [f"{name}=_{name}" for name in values]
-    if kernel.gives_out:
-        spelled.append("out=_empty(_shape, _dtype)")
-    names = {f"_{name}": value for name, value in values.items()}
-    scope = {"_call": call, "_empty": empty, "_shape": spec.shape, "_dtype": spec.dtype, **names}
-    parameters, arguments = ", ".join(scope), ", ".join(["_array", *spelled])
-    fill_in = eval(f"lambda {parameters}: lambda _array: _call({arguments})")
-    return fill_in(**scope)  # type: ignore[no-any-return]  # what eval returns is unknown
+    leg, op = route.legs[0], route.op
+    kernel = leg.server.kernel
+    watched = route.policy.shadow_rate > 0 or route.policy.check == "always"
+    if kernel is None or not kernel.whole or leg.dtype is not None or watched:
+        return None
+    gate = kernel.turn if isinstance(kernel.turn, Gate) else None
+    given = op.keywords((None,) * len(op.inputs), route.params)
+    known = {
+        "op": op,
+        "route": route,
+        "call": kernel.call if gate is None or not gate.exclusive else through(gate, kernel.call),
+        "gate": gate,
+        "inside": None if gate is None else gate.inside,
+        "forbids": leg.forbids,
+        "shape": leg.spec.shape,
+        "dtype": leg.spec.dtype,
+        "look": leg.look,
+        "guard": leg.guard,
+        "fail": fail,
+        "counters": leg.server.candidate.counters,
+        "work": leg.work,
+        **{f"dtype{i}": dtype for i, dtype in enumerate(dtypes)},
+        **{f"_{name}": value for name, value in given.items()},
+    }
+    shared = gate is not None and not gate.exclusive
+    make = _maker(len(dtypes), len(op.optional), tuple(given), kernel.gives_out, shared, tuple(known))
+    return make(**known)  # type: ignore[no-any-return]  # what the source gives has no type
 
 
-def _through(gate: AbstractContextManager[Any], call: Callable[..., Any]) -> Callable[..., Any]:
-    def through(array: Array, **keywords: Any) -> Any:
+@cache
+def _maker(
+    arrays: int, absent: int, given: tuple[str, ...], gives_out: bool, shared: bool, names: tuple[str, ...]
+) -> Callable[..., Any]:
+    """What makes the function for every route that looks like this one: source is compiled once."""
+    required = [f"array{i}" for i in range(arrays)]
+    odd = "type({0}) is not ndarray or {0}.dtype is not dtype{1} or not ({0}.flags.carray or plain({0}))"
+    arguments = [*required, *(f"{name}=_{name}" for name in given)]
+    if gives_out:
+        arguments.append("out=empty(shape, dtype)")
+    source = SOURCE.format(
+        names=", ".join(names),
+        arrays=", ".join(required),
+        strange=" or ".join(odd.format(name, i) for i, name in enumerate(required)),
+        inputs=f"({', '.join([*required, *['None'] * absent])},)",
+        run=(RUN_INSIDE if shared else RUN).format(arguments=", ".join(arguments)),
+    )
+    scope: dict[str, Any] = {**TOOLS, "plain": _plain}
+    exec(compile(source, f"<assay: {arrays} arrays, {', '.join(given)}>", "exec"), scope)
+    return scope["make"]  # type: ignore[no-any-return]  # as above
+
+
+def through(gate: Gate, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that waits for its turn."""
+
+    def in_turn(*args: Any, **keywords: Any) -> Any:
         with gate:
-            return call(array, **keywords)
+            return call(*args, **keywords)
 
-    return through
+    return in_turn
 
 
 def _plain(array: Array) -> bool:

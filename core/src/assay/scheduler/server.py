@@ -28,34 +28,35 @@ class Gate:
     Only calls of that one kernel ever wait here.
     """
 
-    __slots__ = ("_inside", "_shut", "_turn")
+    __slots__ = ("_turn", "closed", "exclusive", "inside")
 
     def __init__(self, *, exclusive: bool) -> None:
-        self._turn = threading.Lock() if exclusive else None
-        self._inside: list[None] = []  # append and pop are atomic, so that no lock is needed to count
-        self._shut = False
+        self.exclusive = exclusive
+        self.inside: list[None] = []
+        """One for each who is inside. Append and pop are atomic, so that no lock is needed to count."""
+        self.closed = False
+        self._turn = threading.Lock()
 
     def __enter__(self) -> None:
-        turn = self._turn
-        if turn is not None and not turn.acquire(blocking=False):
-            while not turn.acquire(timeout=PATIENCE_S):
-                if self._shut:  # its owner hangs and was given up
+        if self.exclusive and not self._turn.acquire(blocking=False):
+            while not self._turn.acquire(timeout=PATIENCE_S):
+                if self.closed:  # its owner hangs and was given up
                     raise Retired
-        self._inside.append(None)
-        if self._shut:
+        self.inside.append(None)
+        if self.closed:
             self.__exit__()
             raise Retired
 
     def __exit__(self, *exception: object) -> None:
-        self._inside.pop()
-        if self._turn is not None:
+        self.inside.pop()
+        if self.exclusive:
             self._turn.release()
 
     def shut(self, wait_s: float) -> bool:
         """Let nobody in any more; whether everybody has left within the time."""
-        self._shut = True
+        self.closed = True
         until = time.monotonic() + wait_s
-        while self._inside:
+        while self.inside:
             if time.monotonic() > until:
                 return False
             time.sleep(0.001)
