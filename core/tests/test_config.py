@@ -7,7 +7,7 @@ import assay
 import numpy as np
 import pytest
 from assay.config import Config, load
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -46,6 +46,9 @@ KEYS = {
 }
 LAYER = st.fixed_dictionaries({}, optional=KEYS)
 
+unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
+
 
 def nested(layer: dict) -> dict:
     """{"ops.mel.prefer": 1} as {"ops": {"mel": {"prefer": 1}}}."""
@@ -83,6 +86,7 @@ def value_at(config: Config, key: str):
     return here
 
 
+@unhurried
 @given(in_file=LAYER, in_environment=LAYER)
 def test_the_environment_goes_over_the_file(tmp_path_factory, in_file, in_environment):
     """Key by key: lists replace, tables merge, and the source is the layer that the value came from."""
@@ -104,6 +108,7 @@ def test_the_environment_goes_over_the_file(tmp_path_factory, in_file, in_enviro
         assert value_at(loaded.config, key) == given_value
 
 
+@unhurried
 @given(in_environment=LAYER, in_program=LAYER)
 def test_the_program_goes_over_the_environment(in_environment, in_program):
     """A mapping given to the runtime has the last word."""
