@@ -171,5 +171,7 @@ class Server:
 
 
 def _set_gate(kernel: Kernel) -> None:
-    if kernel.implementation.opener is not None and not isinstance(kernel.turn, Gate):
+    """Guard the door of a kernel that has one owner at a time, or that must not be closed while it runs."""
+    opened = kernel.implementation.opener is not None and not isinstance(kernel.turn, Gate)
+    if opened and (kernel.turn is not None or hasattr(kernel.call, "close")):
         kernel.turn = Gate(exclusive=kernel.turn is not None)
