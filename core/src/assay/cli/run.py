@@ -123,7 +123,7 @@ def _show(report: dict[str, Any]) -> None:
     )
     shown.add_row("time", f"{duration(report['seconds'])} for {amount(report['work'])} {report['work_unit']}")
     shown.add_row(
-        "", f"{duration(report['kernel_seconds'])} of it in the kernel; a first call also finds its way"
+        "", f"{duration(report['kernel_seconds'])} of it in the kernel; the rest is what a first call sets up"
     )
     shown.add_row("speed", rate(report["work_per_second"], report["work_unit"]))
     for key in ("output", "plot"):
