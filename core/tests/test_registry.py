@@ -139,9 +139,6 @@ def test_a_range_of_an_extra_does_not_count(install):
     assert plugin(discover(allow=install.names), "good").problems == []
 
 
-@pytest.mark.xfail(
-    strict=False, reason="registry._installed lets the error of one distribution end discovery"
-)
 @pytest.mark.parametrize(
     "metadata",
     ["", "Metadata-Version: 2.1\nName: fake-odd\nVersion: 1\nRequires-Dist: assay ???\n"],

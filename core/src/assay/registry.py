@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 import pydantic
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from assay.contract import hooks
@@ -147,9 +147,9 @@ def _installed(autoload: bool, allow: Sequence[str], deny: Sequence[str]) -> Ite
     points = importlib.metadata.entry_points(group=hooks.ENTRY_POINT_GROUP)
     found: dict[tuple[str, str], importlib.metadata.EntryPoint] = {}
     for point in points:  # the first on the path is the one that an import would take
-        found.setdefault((canonicalize_name(point.dist.name) if point.dist else "", point.name), point)
+        found.setdefault((canonicalize_name(_distribution(point).name), point.name), point)
     for (_, name), point in sorted(found.items()):
-        distribution = Distribution(point.dist.name, point.dist.version) if point.dist else LIVE
+        distribution = _distribution(point)
         plugin = Plugin(name, distribution)
         names = (f"plugin.{name}", f"plugin.{distribution.name}")
         if allow and not any(selects(pattern, one) for pattern in allow for one in names):
@@ -178,12 +178,23 @@ def _itself(plugin: Any) -> Any:
     return plugin
 
 
+def _distribution(point: importlib.metadata.EntryPoint) -> Distribution:
+    """Where an entry point came from; of a distribution without metadata nothing is known."""
+    metadata = point.dist.metadata if point.dist is not None else None
+    if metadata is None:
+        return Distribution("(unknown)", "")
+    return Distribution(metadata["Name"] or "(unknown)", metadata["Version"] or "")
+
+
 def _version_mismatch(distribution: importlib.metadata.Distribution | None) -> str:
     """Why a distribution does not go with this version of Assay, before anything of it is imported."""
     from assay import __version__
 
     for line in (distribution.requires or ()) if distribution else ():
-        requirement = Requirement(line)
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement as error:
+            return f"its requirement {line!r} cannot be read: {error}"
         if canonicalize_name(requirement.name) != "assay" or (
             requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
         ):
