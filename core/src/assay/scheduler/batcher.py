@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.contract.errors import DeviceLost, Overloaded
+from assay.contract.errors import DeviceLost, InvalidInput, Overloaded
 from assay.contract.log import emit
 from assay.contract.operation import Array
 from assay.negotiation.kernel import IN_FLIGHT, Kernel
@@ -54,12 +54,14 @@ KINDS = 64
 class Kind:
     """Requests whose items may share a block: the same kernel, item shapes, dtype and parameters."""
 
-    __slots__ = ("company", "ended", "leg", "requests", "room", "seconds", "under_way")
+    __slots__ = ("company", "ended", "left", "leg", "requests", "room", "seconds", "under_way")
 
     def __init__(self, leg: Leg) -> None:
         self.leg = leg
         self.requests: deque[Request] = deque()
         """Those with items that are in no block yet."""
+        self.left = 0
+        """Requests that no longer waited after the last deal."""
         self.under_way: list[Request] = []
         """Those with items in the block that runs."""
         self.company = 0
@@ -73,10 +75,12 @@ class Kind:
     def deal(self, room: int) -> list[Part]:
         """Fill a block: an equal part for everybody, and what is left over in order of arrival."""
         requests, parts = self.requests, []
+        self.left = 0
         share = max(1, room // max(1, len(requests)))
         for _ in range(min(len(requests), room)):
             request = requests.popleft()
-            if request.started or request.begin():
+            self.left += not request.started
+            if request.started or request.begin(counted=False):
                 part = Part(request, request.taken, min(request.taken + share, request.total))
                 room -= part.stop - part.start
                 parts.append(part)
@@ -115,6 +119,8 @@ class Batcher:
         """Workers at rest, less the requests that wait for one."""
         self._kinds: dict[Any, Kind] = {}
         self._busy: deque[Kind] = deque()
+        self._company_until = 0.0
+        """Until when those who shared the last block are likely to come back."""
         self._closed = False
 
     def submit(
@@ -125,9 +131,7 @@ class Batcher:
         Raises:
             Overloaded: As many wait as may.
         """
-        if self.waiting >= self._dispatcher.roster.config.queue.limit:
-            raise self._overloaded()  # before anything is converted for it
-        request = Request(bound, args, kwargs, self._left)
+        request = Request(bound, args, kwargs, self._left, self._help_out)
         try:
             request.find()
         except Exception as error:  # noqa: BLE001  # it belongs to the request
@@ -163,14 +167,14 @@ class Batcher:
             "try again later, send fewer at a time, or raise [queue] limit"
         )
 
-    def _left(self) -> None:
+    def _left(self, count: int = 1) -> None:
         with self._lock:
-            self.waiting -= 1
+            self.waiting -= count
 
     def _send(self, request: Request, *, new: bool = False) -> None:
         with self._lock:
             if new:
-                if self.waiting >= self._dispatcher.roster.config.queue.limit:
+                if self.waiting >= self._dispatcher.quarantine.roster.limit:
                     raise self._overloaded()
                 self.waiting += 1
             closed = self._closed
@@ -208,9 +212,19 @@ class Batcher:
                 request.route, request.inputs, request.out, request.deadline_s, failed=failed
             )
         except BaseException as error:  # noqa: BLE001  # it belongs to the request
-            request.future.set_exception(error)
+            request.reject(error)
         else:
-            request.future.set_result(result)
+            request.resolve(result)
+
+    def _help_out(self, request: Request) -> None:
+        """Serve a request in the thread that waits for it, if nobody else is here or was here just now."""
+        if time.perf_counter() < self._company_until or not self._shared.withdraw(request):
+            return
+        try:
+            if request.begin():
+                self._serve(request)
+        finally:
+            self._shared.resume()
 
     # Requests that share blocks: one thread gathers them and runs the kernel.
 
@@ -259,7 +273,7 @@ class Batcher:
         try:
             request.find()
         except BaseException as error:  # noqa: BLE001  # it belongs to the request
-            request.refuse(error)
+            request.reject(error)
         else:
             self._send(request)
 
@@ -301,7 +315,9 @@ class Batcher:
             kind.under_way = [first]
             self._run_lone(kind, first)
             return
-        parts = [part for part in kind.deal(room) if self._opened(kind, kernel, part.request)]
+        dealt = kind.deal(room)
+        self._left(kind.left)
+        parts = [part for part in dealt if self._opened(kind, kernel, part.request)]
         kind.under_way = [part.request for part in parts]
         if parts:
             self._run(kind, kernel, parts)
@@ -312,7 +328,12 @@ class Batcher:
             return
         leg = request.leg
         try:
-            result, elapsed = leg.answer(request.inputs, prepared=request.prepared)
+            leg.admit(request.inputs)
+        except InvalidInput as error:
+            request.reject(error)
+            return
+        try:
+            result, elapsed = leg.answer(request.inputs)
         except Retired:
             self._send_anew(request)
         except BaseException as error:  # noqa: BLE001  # a kernel may raise anything
@@ -325,6 +346,10 @@ class Batcher:
     def _opened(self, kind: Kind, kernel: Kernel, request: Request) -> bool:
         try:
             request.open(kernel)
+        except InvalidInput as error:
+            self._leave(kind, request)
+            request.reject(error)
+            return False
         except BaseException as error:  # noqa: BLE001  # cutting may raise anything
             self._fail(kind, request, error)
             return False
@@ -363,6 +388,8 @@ class Batcher:
             return all(good)
         elapsed = time.perf_counter() - start
         kind.note(len(parts), elapsed)
+        if len(parts) > 1:
+            self._company_until = kind.ended + kind.seconds
         leg.server.candidate.counters.seconds += elapsed
         leg.count_blocks(kernel, items.count)
         for part in parts:
@@ -378,8 +405,10 @@ class Batcher:
         try:
             assert request.items is not None
             result = request.items.result()
-            leg.guard(result, request.inputs, request.seconds)
-            result = leg.as_promised(result)
+            if leg.look is None or not leg.look(result):
+                leg.guard(result, request.inputs, request.seconds)
+            if result.dtype is not leg.promised.dtype:
+                result = leg.as_promised(result)
         except BaseException as error:  # noqa: BLE001  # merging may raise anything
             self._fail(kind, request, error)
             return
@@ -389,11 +418,12 @@ class Batcher:
         self._deliver(request, result)
 
     def _deliver(self, request: Request, result: Array) -> None:
-        self._dispatcher.shadow.offer(request.leg, request.route, request.inputs, result)
+        if request.route.watched:
+            self._dispatcher.shadow.offer(request.leg, request.route, request.inputs, result)
         if request.out is not None:
             np.copyto(request.out, result)
             result = request.out
-        request.future.set_result(result)
+        request.resolve(result)
 
     def _fail(self, kind: Kind, request: Request, error: BaseException) -> None:
         """Let a worker serve a request from its next plan on, so that nobody here waits for that."""

@@ -138,7 +138,8 @@ class Dispatcher:
             if faults:
                 self._fell_back(leg, faults)
                 faults.clear()  # what was raised holds this frame, and with it the request's arrays
-            self.shadow.offer(leg, route, inputs, result)
+            if route.watched:
+                self.shadow.offer(leg, route, inputs, result)
             if out is None:
                 return result
             if result is not out:

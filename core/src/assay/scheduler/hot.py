@@ -82,8 +82,7 @@ def shortest(route: Route, dtypes: tuple[np.dtype[Any], ...], fail: Fail) -> Hot
     """
     leg, op = route.legs[0], route.op
     kernel = leg.server.kernel
-    watched = route.policy.shadow_rate > 0 or route.policy.check == "always"
-    if kernel is None or not kernel.whole or leg.dtype is not None or watched:
+    if kernel is None or not kernel.whole or leg.dtype is not None or route.watched:
         return None
     gate = kernel.turn if isinstance(kernel.turn, Gate) else None
     given = op.keywords((None,) * len(op.inputs), route.params)

@@ -30,11 +30,14 @@ class Roster:
     config: Config
     servers: Sequence[Server]
     preset: str = ""
+    limit: int = 0
+    """Requests that may wait in the queue."""
     _domains: dict[str, CompiledDomain] = field(default_factory=dict)
     _shares: dict[Any, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.preset = self.config.op(self.op.name).preset or self.config.preset
+        self.limit = self.config.queue.limit
 
     @property
     def policy(self) -> FallbackConfig:

@@ -74,20 +74,17 @@ class Leg:
         if self.forbids:
             refuse_forbidden(self.op, inputs)
 
-    def answer(
-        self, inputs: Arrays, out: Array | None = None, prepared: Arrays | None = None
-    ) -> tuple[Array, float]:
+    def answer(self, inputs: Arrays, out: Array | None = None) -> tuple[Array, float]:
         """The kernel's result for the caller's arrays, and the seconds that it took.
 
-        ``out`` is C-contiguous, aligned, and overlaps no input. ``prepared`` is what ``prepare`` has given.
+        ``out`` is C-contiguous, aligned, and overlaps no input.
 
         Raises:
             NonFinite: The result is not finite, and the inputs are.
             Exception: Whatever the kernel raises.
         """
         kernel = self.server.ready()
-        if prepared is None:
-            prepared = self.prepare(inputs)
+        prepared = self.prepare(inputs)
         if self.dtype is not None and self.spec.dtype != self.promised.dtype:
             out = None
         start = perf_counter()
@@ -98,8 +95,10 @@ class Leg:
 
     def prepare(self, inputs: Arrays) -> Arrays:
         """The arrays as the kernel wants them: converted, contiguous, aligned."""
-        strided = self.server.candidate.implementation.capabilities.strided
         main = inputs[0]
+        if self.dtype is None and len(inputs) == 1 and main is not None and main.flags.carray:
+            return inputs
+        strided = self.server.candidate.implementation.capabilities.strided
         prepared: list[Array | None] = []
         for array in inputs:
             if array is None:
@@ -184,9 +183,12 @@ class Route:
     policy: FallbackConfig
     absent: tuple[None, ...] = ()
     """The optional arrays of a request that brings none."""
+    watched: bool = False
+    """Whether results are offered to the shadow checks."""
 
     def __post_init__(self) -> None:
         self.absent = (None,) * len(self.op.optional)
+        self.watched = self.policy.shadow_rate > 0 or self.policy.check == "always"
 
     def gather(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arrays:
         """The inputs in the operation's order."""
