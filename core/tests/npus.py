@@ -188,7 +188,7 @@ def write_manifest(
     *,
     program: str = "flip",
     generation: str = "npu1",
-    watchdog_s: float = 0.2,
+    watchdog_s: float = 5.0,
     **image: Any,
 ) -> Path:
     """A manifest with its files; ``image`` goes into the KernelImage."""

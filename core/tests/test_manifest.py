@@ -48,8 +48,8 @@ WRONG = [
     ('length_unit = "bytes"', 'lenght_unit = "bytes"', "lenght_unit", "did you mean 'length_unit'?"),
     ('generations = ["npu1"]', 'generations = ["npu3"]', "generations", "'npu1' or 'npu2'"),
     ('["normal", "host_only"]', '["normal", "host"]', "buffer_flags.1", "'host_only'"),
-    ("watchdog_s = 0.2", "watchdog_s = 0", "watchdog_s", "greater than 0"),
-    ("watchdog_s = 0.2", 'driver = "two"', "driver", "is not a version range"),
+    ("watchdog_s = 5.0", "watchdog_s = 0", "watchdog_s", "greater than 0"),
+    ("watchdog_s = 5.0", 'driver = "two"', "driver", "is not a version range"),
     ('xclbin = "4.xclbin"', 'xclbin = "../4.xclbin"', "manifest", "leads out of the manifest's folder"),
     ('xclbin = "4.xclbin"', 'xclbin = "/etc/passwd"', "manifest", "leads out of the manifest's folder"),
     ("batch_size = 16", "batch_size = 4", "designs", "each design has its own"),
@@ -150,7 +150,7 @@ def test_the_path_is_no_key(path):
 def test_one_broken_manifest_costs_only_itself(path):
     """The others are offered, in an order that depends on names alone."""
     broken = npus.write_manifest(path.parent / "a", "xrt-broken")
-    npus.change(broken, "watchdog_s = 0.2", "watchdog_s = -1")
+    npus.change(broken, "watchdog_s = 5.0", "watchdog_s = -1")
     npus.write_manifest(path.parent / "b", "xrt-single")
     offers = list(assay.manifests(path.parent))
     ids = [offer.id for offer in offers if isinstance(offer, assay.Implementation)]

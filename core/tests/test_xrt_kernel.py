@@ -170,13 +170,13 @@ def test_a_failure_while_opening_leaves_nothing(rig, step, after):
     with rig.device() as device:
         fault = rig.sim.inject(simxrt.Fault(step, "fail", after=after, message=message))
         try:
-            kernel = XrtKernel(npus.manifest(rig.batch), device, npus.plan(device, 16))
+            XrtKernel(npus.manifest(rig.batch), device, npus.plan(device, 16)).close()
         except Exception as error:  # noqa: BLE001  # which one depends on the step
-            assert "Input/output error" in str(error)
+            said = str(error)
             del error
         else:
-            assert fault.hits == 0
-            kernel.close()
+            said = "" if fault.hits else message
+        assert message in said
         gc.collect()
         assert rig.sim.live == simxrt.Live(devices=1)
 
@@ -276,7 +276,7 @@ def test_another_kernel_after_a_loss(rig):
 
 
 def test_a_run_that_ends_between_a_poll_and_the_look_at_its_state(rig):
-    """``wait`` may say that its time is up just before the run completes: that is no TIMEOUT of the device."""
+    """``wait`` may say that its time is up just before the run completes: that is no TIMEOUT of its own."""
     with rig.kernel() as kernel:
         slot = kernel.begin(npus.rows(16), factor=1.0)
         real, states = slot.run.handle, rig.sim.module.ert_cmd_state
@@ -313,6 +313,7 @@ class TestHanging:
     def rig(self, request, tmp_path):
         """A machine whose clock is real."""
         made = npus.Rig(tmp_path, xrt=request.param, clock="spin")
+        npus.write_manifest(made.batch.parent, watchdog_s=0.2)
         yield made
         gc.collect()
         assert made.sim.crashes == []

@@ -151,7 +151,7 @@ class Decoder(_Codec):
             inputs: The block's inputs, for their gains.
 
         Raises:
-            RuntimeError: The device gave a scale that is not finite.
+            RuntimeError, FloatingPointError: The device gave a scale that cannot be.
             ValueError: The manifest does not fit the operation.
         """
         n = self._fits(out)
@@ -165,7 +165,8 @@ class Decoder(_Codec):
             else:
                 if not np.isfinite(codes.scales[:n], out=self.which[:n]).all():
                     raise RuntimeError("the device gave a scale of its output that is not finite")
-                real *= self._spread(codes.scales[:n])
+                with np.errstate(over="raise"):
+                    real *= self._spread(codes.scales[:n])
         elif self.bfloat:
             _from_bfloat16(codes.values[:n], self.bits[:n], real)
         else:

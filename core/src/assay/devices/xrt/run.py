@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from assay.contract.errors import DeviceLost
-from assay.devices.xrt.errors import raised
+from assay.devices.xrt.errors import TRIES, raised
 
 POLL_MS = 1
 """pyxrt holds the GIL while it waits: short waits let other threads live."""
@@ -85,11 +86,10 @@ class Run:
         Returns:
             False if it has not: then neither it nor its buffers may ever be destroyed.
         """
-        if self.running:
-            try:
-                self.wait(0.0 if self.hung else timeout_s)
-            except (RuntimeError, DeviceLost, MemoryError):
-                if self.running:
-                    return False
-        self.handle = None
-        return True
+        for _ in range(TRIES):  # waiting itself may fail
+            if self.running:
+                with contextlib.suppress(RuntimeError, DeviceLost, MemoryError):
+                    self.wait(0.0 if self.hung else timeout_s)
+        if not self.running:
+            self.handle = None
+        return not self.running
