@@ -16,8 +16,8 @@ from assay.negotiation.compare import Comparison, compare
 from assay.negotiation.exam import Question
 from assay.negotiation.kernel import Kernel
 
-ROWS = 256
-"""Items in a pool, unless a block needs more of them."""
+ROWS = 128
+"""The most items in a pool, unless a block needs more of them."""
 
 ELEMENTS = 4_000_000
 """Elements of input beyond which a pool is not extended, and blocks that prove nothing new are left out."""
@@ -33,16 +33,16 @@ class Pool:
     blocks: list[Array] = field(default_factory=list)
     sources: list[Question] = field(default_factory=list)
 
-    def fill(self, rng: np.random.Generator, rows: int) -> None:
-        """Choose this many rows of what was gathered; where there are fewer, weaker copies are added."""
+    def fill(self, rng: np.random.Generator, least: int) -> None:
+        """Choose rows of what was gathered; where there are too few, weaker copies are added."""
         every = [np.concatenate(arrays) for arrays in zip(*(blocks for blocks, _ in self.parts), strict=True)]
         sources = [question for blocks, question in self.parts for _ in blocks[0]]
-        chosen = rng.permutation(len(sources))[:rows]
         most = max(1, ELEMENTS // max(1, sum(block[0].size for block in every)))
-        chosen = np.resize(chosen, max(len(chosen), min(rows, most)))
+        chosen = rng.permutation(len(sources))[: min(max(ROWS, least), most)]
+        chosen = np.resize(chosen, max(len(chosen), min(least, most)))
         self.blocks = [block[chosen] for block in every]
         self.sources = [sources[row] for row in chosen]
-        extra = np.arange(len(chosen)) >= len(sources)
+        extra = np.arange(len(chosen)) >= len(set(chosen))
         weaker = np.where(extra, rng.uniform(0.5, 1.0, len(chosen)), 1.0)
         main = self.blocks[0]
         self.blocks[0] = (main * weaker.reshape(-1, *[1] * (main.ndim - 1))).astype(main.dtype)
@@ -108,7 +108,7 @@ def pools(kernel: Kernel, questions: Sequence[Question], rng: np.random.Generato
         key = (items.shapes, dtype, repr(sorted(params.items())))
         found.setdefault(key, Pool(kernel, params)).parts.append((blocks, question))
     for pool in found.values():
-        pool.fill(rng, max(ROWS // 4 if len(found) > 8 else ROWS, *lengths(kernel)))
+        pool.fill(rng, max(lengths(kernel)))
     return list(found.values())
 
 

@@ -129,7 +129,7 @@ class Exam:
 
     Args:
         seed: What everything is drawn from; by default one that nothing could have been tuned to.
-        alone: This process does nothing but prove.
+        alone: Nothing else computes in this process meanwhile.
     """
 
     seed: int = field(default_factory=lambda: secrets.randbits(63))

@@ -16,7 +16,7 @@ from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.kernel import Kernel
 from assay.negotiation.proof import prove
 
-ADVICE_S = 3.0
+ADVICE_S = 1.5
 """How long narrower declarations are tried after a proof has failed."""
 
 
@@ -52,16 +52,19 @@ def certify(op: Operation[Any, Any], candidate: Candidate, plan: Plan, exam: Exa
     try:
         return _prove(op, candidate, plan, exam)
     except ProofFailed as failure:
-        if declaration := _tried(op, candidate, plan, exam, failure, time.perf_counter() + ADVICE_S):
+        until = time.perf_counter() + ADVICE_S
+        if declaration := _tried(op, candidate, plan, exam, failure, until):
             failure.remedy = f"declare {declaration}: with that it was proved"
         raise
 
 
-def _prove(op: Operation[Any, Any], candidate: Candidate, plan: Plan, exam: Exam) -> Certificate:
+def _prove(
+    op: Operation[Any, Any], candidate: Candidate, plan: Plan, exam: Exam, until: float = float("inf")
+) -> Certificate:
     handlers = _handlers()
     kernel = load(op, candidate, plan)
     try:
-        certificate = prove(kernel, exam=exam)
+        certificate = prove(kernel, exam=exam, until=until)
     except ProofFailed:
         raise
     except Exception as error:  # the operation's own code: its probes, its reference
@@ -96,13 +99,11 @@ def _tried(
     plan: Plan,
     exam: Exam,
     failure: ProofFailed,
-    end: float,
+    until: float,
     depth: int = 2,
 ) -> str:
     """How the declaration is written, of those that a failure suggests, under which the proof passes."""
     for text, update in failure.narrower:
-        if time.perf_counter() > end:
-            break
         implementation = candidate.implementation
         capabilities = implementation.capabilities.model_copy(update=dict(update))
         narrowed = Candidate(
@@ -111,9 +112,9 @@ def _tried(
         batch = capabilities.batch_sizes.choose(plan.batch_size) if capabilities.form == "items" else 1
         terms = replace(plan, batch_size=batch, accuracy=capabilities.accuracy)
         try:
-            _prove(op, narrowed, terms, exam)
+            _prove(op, narrowed, terms, exam, until)
         except ProofFailed as again:
-            if depth > 1 and (more := _tried(op, narrowed, terms, exam, again, end, depth - 1)):
+            if depth > 1 and (more := _tried(op, narrowed, terms, exam, again, until, depth - 1)):
                 return f"{text}, {more}"
         else:
             return text

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from assay.testing.decoys import Decoys
 from assay.testing.faults import FAULTS, Faulty
-from assay.testing.strength import Strength, gate_strength
+from assay.testing.strength import Specimens, Strength, gate_strength
 
 if TYPE_CHECKING:
     from assay.testing.suite import ImplementationSuite
 
-__all__ = ["FAULTS", "Decoys", "Faulty", "ImplementationSuite", "Strength", "gate_strength"]
+__all__ = ["FAULTS", "Decoys", "Faulty", "ImplementationSuite", "Specimens", "Strength", "gate_strength"]
 
 
 def __getattr__(name: str) -> Any:

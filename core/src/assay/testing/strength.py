@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from assay.contract.candidate import Candidate
+from assay.contract.capabilities import Capabilities
 from assay.contract.device import Plan
 from assay.contract.implementation import Implementation
 from assay.contract.operation import Operation
@@ -16,6 +17,8 @@ from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.loading import load
 from assay.negotiation.proof import prove
 from assay.registry import LIVE
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
@@ -65,33 +68,66 @@ class Strength:
         return "\n".join(lines)
 
 
+class Specimens:
+    """Kernels for an operation, wrong ones and right ones in odd styles, collected by decorators.
+
+    ::
+
+        specimens = Specimens("gelu")
+
+        @specimens.wrong(form="items", batch_sizes=(1, 10))
+        def swapped_slots(x, *, approximate): ...
+    """
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.kernels: list[tuple[Implementation, bool]] = []
+
+    def wrong(self, *, opener: bool = False, **capabilities: Any) -> Callable[[F], F]:
+        """Add a kernel (or what opens one) that the gate must reject."""
+        return self._add(False, opener, capabilities)
+
+    def right(self, *, opener: bool = False, **capabilities: Any) -> Callable[[F], F]:
+        """Add a kernel (or what opens one) that the gate must accept."""
+        return self._add(True, opener, capabilities)
+
+    def _add(self, is_right: bool, opener: bool, capabilities: Any) -> Callable[[F], F]:
+        def add(kernel: F) -> F:
+            implementation = Implementation(
+                op=self.op,
+                name=kernel.__name__.strip("_").replace("_", "-").lower(),
+                kernel=None if opener else kernel,
+                opener=kernel if opener else None,
+                capabilities=Capabilities(**capabilities),
+            )
+            self.kernels.append((implementation, is_right))
+            return kernel
+
+        return add
+
+
 def gate_strength(
-    op: Operation[Any, Any],
-    wrong: Iterable[Implementation],
-    right: Iterable[Implementation] = (),
-    *,
-    seeds: Sequence[int] = range(20),
+    op: Operation[Any, Any], make: Callable[[], Specimens], *, seeds: Iterable[int] = range(20)
 ) -> Strength:
     """Prove every kernel with every seed, in this process.
 
     Args:
         op: Whose probes and tolerances are under test.
-        wrong: Kernels that the proof must reject.
-        right: Kernels that it must accept.
+        make: Makes the kernels anew for each seed, so that none remembers an earlier proof.
         seeds: One proof of each kernel for each.
     """
-    kernels = [(one, False) for one in wrong] + [(one, True) for one in right]
-    rows = [Row(one.id, is_right) for one, is_right in kernels]
+    rows: dict[str, Row] = {}
     inventory = Inventory({})
     for seed in seeds:
         exam = Exam(seed, alone=True)
-        for (implementation, _), row in zip(kernels, rows, strict=True):
+        for implementation, is_right in make().kernels:
+            row = rows.setdefault(implementation.id, Row(implementation.id, is_right))
             row.proofs += 1
             why = verdict(op, implementation, inventory, exam)
             if why is not None:
                 row.rejected += 1
                 row.said[str(why)] += 1
-    return Strength(op.name, rows)
+    return Strength(op.name, list(rows.values()))
 
 
 def verdict(

@@ -76,6 +76,9 @@ def _sizes(draw: _Draw) -> Iterator[assay.Probe]:
     yield draw.probe("(length, depth)", *draw.inputs())
     yield draw.probe("(batch, heads, length, depth)", *draw.inputs(3, 2))
     yield draw.probe("two leading axes", *draw.inputs(2, 3, 2, length=5, keys=6, depth=16))
+    for most in ((2_000, 40), (40, 2_000), (1_000, 1_000)):
+        length, keys = (int(draw.rng.integers(n // 2, n) + n // 8) for n in most)
+        yield draw.probe(f"long, {length} x {keys}", *draw.inputs(1, length=length, keys=keys, depth=24))
     yield draw.probe("no keys", *draw.inputs(2, keys=0))
     yield draw.probe("no queries", *draw.inputs(2, length=0))
 

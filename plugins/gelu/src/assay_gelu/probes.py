@@ -34,7 +34,7 @@ is larger than any cache block."""
 
 
 def probes(rng: np.random.Generator, domain: assay.Domain) -> Iterator[assay.Probe]:
-    """Every shape, and for each dtype the ranges where approximations of GELU go wrong.
+    """Every shape and some drawn ones, and for each dtype the ranges where approximations of GELU go wrong.
 
     Values of "none" and "tanh" differ by up to 5e-4 on nearly all of them. Infinities are left out:
     libraries do not agree on them.
@@ -46,7 +46,8 @@ def probes(rng: np.random.Generator, domain: assay.Domain) -> Iterator[assay.Pro
             for what, values in _ranges(rng, LARGEST.get(name, 1e30)):
                 yield assay.Probe(f"{what}, {form}, {name}", (values.astype(dtype),), {"approximate": form})
     dtype = _dtype(domain.dtypes[0])
-    for index, shape in enumerate(SHAPES):
+    drawn = [(int(rng.integers(3, most)),) for most in (40, 400, 4_000, 200_000)]
+    for index, shape in enumerate([*SHAPES, *drawn]):
         x = rng.uniform(-6, 6, shape)
         form = forms[index % len(forms)]
         yield assay.Probe(f"shape {shape}, {form}", (np.asarray(x, dtype),), {"approximate": form})
@@ -60,6 +61,7 @@ def _ranges(rng: np.random.Generator, largest: float) -> Iterator[tuple[str, NDA
     yield "near zero", rng.choice([-1, 1], 200) * 10 ** rng.uniform(-7, -0.5, 200)
     yield "negative tail", rng.uniform(-5, -3, 500)
     yield "saturation", rng.choice([-1, 1], 300) * rng.uniform(5, 120, 300)
+    yield "the result is the input", rng.uniform(20, 100, 50)
     yield "large magnitudes", rng.choice([-1, 1], 100) * 10 ** rng.uniform(3, math.log10(largest), 100)
     yield "noise", rng.normal(0, 2, 4000)
     small = rng.normal(0, 0.5, 600)
