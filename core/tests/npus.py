@@ -1,7 +1,7 @@
 """A tiny operation, a device kernel for it, and everything that a test of the NPU's driver needs around them.
 
-``flip(x, *, factor=1)`` reverses the rows of 32 numbers and multiplies them; its items are the rows. The device
-gets int16 codes with a scale for each row, and gives int16 codes with scales of its own.
+``flip(x, *, factor=1)`` reverses the rows of 32 numbers and multiplies them; its items are the rows. The
+device gets int16 codes with a scale for each row, and gives int16 codes with scales of its own.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Rig:
 
     @contextmanager
     def runtime(self, **config: Any) -> Iterator[assay.Runtime]:
-        """A runtime that has the NPU's kernels first and the CPU's last. Without proof, unless it is asked for."""
+        """A runtime with the NPU's kernels first and the CPU's last; without proof, unless asked for."""
         settings = {
             "accuracy": "approximate",
             "plugins": {"autoload": False},

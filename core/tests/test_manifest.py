@@ -291,7 +291,7 @@ class TestInARuntime:
 
     def test_a_kernel_of_another_name(self, rig):
         """The names that are there are shown."""
-        npus.write_manifest(rig.batch.parent, name="xrt-batch", **{})
+        npus.write_manifest(rig.batch.parent)
         npus.change(rig.batch, 'length_unit = "bytes"', 'length_unit = "bytes"\nkernel = "FLIP"')
         why = self.reasons(rig, proof={"mode": "always"})
         assert "holds no kernel 'FLIP'; it holds: MLIR_AIE" in why.message
@@ -313,13 +313,13 @@ class TestInARuntime:
     @pytest.mark.parametrize(
         ("old", "new", "said"),
         [
-            ("item_shape = [32]\nquantisation = { scale = 1e-3, from", "item_shape = [16]\nquantisation = { scale = 1e-3, from", "items of 'x' have shape (32,)"),
+            ("item_shape = [32]", "item_shape = [16]", "items of 'x' have shape (32,)"),
             ('factor = "factor"', 'factor = "scale"', "factor = 'scale' of 'x' is none of factor"),
         ],
-    )  # fmt: skip
+    )
     def test_what_does_not_fit_the_operation(self, rig, old, new, said):
         """What only the operation knows is found in the proof."""
-        npus.change(rig.batch, old, new)
+        rig.batch.write_text(rig.batch.read_text().replace(old, new, 1))
         assert said in self.reasons(rig, proof={"mode": "always"}).message
 
     def test_another_number_of_inputs(self, rig):
@@ -366,7 +366,7 @@ def test_the_documented_manifest_is_right_and_complete(tmp_path):
 
 
 def test_the_helper_is_public():
-    """A package that ships designs yields from it, and an error that it yields is a problem of that plugin."""
+    """A package that ships designs yields from it; an error that it yields is a problem of that plugin."""
 
     class Shipped:
         @assay.hookimpl

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from assay.contract.errors import DeviceLost
-from assay.devices.xrt.errors import TRIES, raised
+from assay.devices.xrt.errors import raised
 
 POLL_MS = 1
 """pyxrt holds the GIL while it waits: short waits let other threads live."""
@@ -72,8 +71,11 @@ class Run:
         if state == self._completed:
             self.running = False
             return "COMPLETED"
-        if state == self._timeout:  # the end of the poll, or of the run
-            state = self.handle.state()
+        # TIMEOUT is the end of the poll, or of the run.
+        return self._end(self.handle.state() if state == self._timeout else state)
+
+    def _end(self, state: Any) -> str | None:
+        """The name of a state in which a run has ended, or None."""
         name = str(state.name).removeprefix("ERT_CMD_STATE_")
         if name not in ENDED:
             return None
@@ -86,10 +88,14 @@ class Run:
         Returns:
             False if it has not: then neither it nor its buffers may ever be destroyed.
         """
-        for _ in range(TRIES):  # waiting itself may fail
-            if self.running:
-                with contextlib.suppress(RuntimeError, DeviceLost, MemoryError):
-                    self.wait(0.0 if self.hung else timeout_s)
-        if not self.running:
-            self.handle = None
-        return not self.running
+        deadline = time.monotonic() + (0.0 if self.hung else timeout_s)
+        while self.running:
+            try:
+                ended = self._poll()
+            except RuntimeError:  # waiting itself may fail; the state may be known all the same
+                ended = self._end(self.handle.state())
+            if ended is None and time.monotonic() >= deadline:
+                return False
+            time.sleep(0)
+        self.handle = None
+        return True
