@@ -91,7 +91,11 @@ def diagnose(got: NDArray[np.float64], expected: NDArray[np.float64], before: Ar
         return swapped
     if got.size < 8 or np.ptp(expected) == 0:
         return ""
-    return _affine(got.ravel(), expected.ravel()) or _shifted(got, expected)
+    lines = ((got, "row"), (got.T, "column")) if got.ndim == 2 else ()
+    by_line = (_by_line(a, b, what) for (a, what), b in zip(lines, (expected, expected.T), strict=False))
+    whole = _affine(got.ravel(), expected.ravel())
+    noise = whole.startswith("noise")
+    return next(filter(None, (_shifted(got, expected), "" if noise else whole, *by_line, whole)), "")
 
 
 def _swapped(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
@@ -128,6 +132,24 @@ def _affine(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
     if abs(offset) > 3 * left:
         return f"an offset of {offset:.4g}"
     return f"the right answer with noise of {left:.2g}"
+
+
+def _by_line(got: NDArray[np.float64], expected: NDArray[np.float64], what: str) -> str:
+    """A scale or an offset that differs from line to line, as when the items' own scales are lost."""
+    if got.shape[1] < 8:
+        return ""
+    wanted = expected - expected.mean(axis=1, keepdims=True)
+    found = got - got.mean(axis=1, keepdims=True)
+    power = np.sum(wanted**2, axis=1)
+    if not power.all():
+        return ""
+    slopes = np.sum(found * wanted, axis=1) / power
+    left = np.std(found - slopes[:, None] * wanted, axis=1)
+    if (left > 0.02 * np.std(found, axis=1)).any() or not slopes.all():
+        return ""
+    if np.abs(slopes - 1).max() > 0.02:
+        return f"a wrong or missing scale: each {what} has a factor, {slopes.min():.3g} to {slopes.max():.3g}"
+    return f"an offset: each {what} has one of its own"
 
 
 def _shifted(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:

@@ -106,7 +106,7 @@ class Gate:
         """
         self.measurements.append(comparison.measurement)
         if comparison.wrong:
-            raise Wrong(comparison.wrong)
+            raise Wrong(comparison.wrong + self.kernel.seen())
 
     def judge(self) -> None:
         """Raise for the first question that failed, with the declarations that might have passed."""

@@ -7,7 +7,7 @@ import inspect
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ class Kernel:
         self.gives_out = self.capabilities.writes_out or (not self.whole and _takes_out(self.call))
         # What an opener returned has one owner at a time; nothing but that one kernel waits on this.
         self.turn: contextlib.AbstractContextManager[Any] | None = None
-        self.on_device = plan.device.kind != "cpu"
+        self.spot_checks = plan.device.kind != "cpu"
+        """Whether one item of each block is held against the reference."""
         # A kernel with begin() and finish() has two blocks in flight: one is copied while one is computed.
         self.begin: Callable[..., Any] | None = None if self.whole else getattr(self.call, "begin", None)
         if implementation.opener is not None and not self.capabilities.thread_safe:
@@ -109,7 +110,7 @@ class Kernel:
         sizes = self.capabilities.batch_sizes
         blocks: list[Array] = []
         out: Array | None = None
-        begun: deque[tuple[Any, int, int, Array, SpotCheck]] = deque()
+        begun: deque[tuple[Any, int, int, Array, SpotCheck | None]] = deque()
         start = ran = 0
         with self.turn if self.begin is not None and self.turn is not None else contextlib.nullcontext():
             while start < items.count:
@@ -125,12 +126,15 @@ class Kernel:
                 items.load(start, stop, [block[: stop - start] for block in blocks])
                 if self.begin is None:
                     result = self.run_block(blocks, params, (size, *items.result_shape), dtype, out)
+                    if self.spot_checks:
+                        SpotCheck(self, blocks, params, stop - start).check(result)
                     items.store(start, stop, result[: stop - start])
                 else:
                     assert out is not None
                     token = self.begin(*blocks, **params)
                     # What one item should be is worked out while the device computes all of them.
-                    begun.append((token, start, stop, out, SpotCheck(self, blocks, params, stop - start)))
+                    spot = SpotCheck(self, blocks, params, stop - start) if self.spot_checks else None
+                    begun.append((token, start, stop, out, spot))
                     if len(begun) == IN_FLIGHT:
                         self._finish(items, *begun.popleft())
                 start, ran = stop, ran + 1
@@ -138,9 +142,12 @@ class Kernel:
                 self._finish(items, *begun.popleft())
         return ran
 
-    def _finish(self, items: Items, token: Any, start: int, stop: int, out: Array, spot: SpotCheck) -> None:
+    def _finish(
+        self, items: Items, token: Any, start: int, stop: int, out: Array, spot: SpotCheck | None
+    ) -> None:
         self.call.finish(token, out)  # type: ignore[attr-defined]  # there is a begin, so there is a finish
-        spot.check(out)
+        if spot is not None:
+            spot.check(out)
         items.store(start, stop, out[: stop - start])
 
     def run_block(
@@ -163,8 +170,6 @@ class Kernel:
             with self.turn:
                 result = self.call(*blocks, **keywords)
         checked = check_result(result, shape, dtype)
-        if self.on_device:
-            SpotCheck(self, blocks, params, len(checked)).check(checked)
         if self.capabilities.writes_out and out is not None and result is not out:
             self._check_same(checked, out)
         return checked
@@ -175,6 +180,20 @@ class Kernel:
                 f"{self.implementation.id} declares writes_out=True but returned another array than the out= "
                 "that it was given: fill out and return it, or drop writes_out"
             )
+
+    @contextlib.contextmanager
+    def compared(self) -> Iterator[None]:
+        """In here whoever calls compares every result, and says more about a wrong one than a spot check."""
+        before, self.spot_checks = self.spot_checks, False
+        try:
+            yield
+        finally:
+            self.spot_checks = before
+
+    def seen(self) -> str:
+        """What the kernel saw of its last block beyond the values (that every code was zero, for example)."""
+        seen = getattr(self.call, "describe", str)()
+        return f" ({seen})" if seen else ""
 
     def close(self) -> None:
         """Close what the opener returned, if it can be closed."""
@@ -209,10 +228,8 @@ class SpotCheck:
         tolerance = op.tolerance("", self.part, self.params, expected, accuracy)
         wrong = compare("spot check", got, expected, Tolerance(tolerance.max_abs)).wrong
         if wrong:
-            # A kernel that has seen more than the values may say what: that all codes were zero, for example.
-            seen = getattr(self.kernel.call, "describe", str)()
-            wrong = f"{wrong} ({seen})" if seen else wrong
-            raise BadResult(f"item {self.row} of a block of {len(result)} is wrong: {wrong}")
+            what = f"item {self.row} of a block of {len(result)} is wrong: {wrong}{self.kernel.seen()}"
+            raise BadResult(what)
 
 
 def check_result(result: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

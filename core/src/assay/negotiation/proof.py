@@ -59,7 +59,7 @@ def prove(
     exam = exam or (Exam() if seed is None else Exam(seed))
     gate = Gate(kernel, np.random.default_rng([exam.seed, 1]))
     gate.until = until
-    with exam.quiet():
+    with exam.quiet(), kernel.compared():
         questions = list(exam.questions(kernel.op, kernel.domain))
         _check_coverage(kernel, questions)
         for stage in STAGES:
@@ -92,9 +92,10 @@ def prove_once(kernel: Kernel, seed: int | None = None) -> None:
     """
     exam = Exam() if seed is None else Exam(seed)
     gate = Gate(kernel, np.random.default_rng([exam.seed, 1]))
-    for question in exam.questions(kernel.op, kernel.domain):
-        trials.each(gate, [question])
-        break
+    with kernel.compared():
+        for question in exam.questions(kernel.op, kernel.domain):
+            trials.each(gate, [question])
+            break
     gate.judge()
 
 

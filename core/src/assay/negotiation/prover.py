@@ -39,7 +39,8 @@ class Prover:
     They may be asked at the same time. All candidates of one run get the same questions, drawn from one seed.
 
     Args:
-        settings: What a worker needs to find the same candidates: {"plugins": ..., "devices": ...}.
+        settings: What a worker needs to find the same candidates: {"plugins": ..., "devices": ...,
+            "kernels": folders with manifests}.
         timeout_s: The longest that one candidate may take, loading included.
     """
 

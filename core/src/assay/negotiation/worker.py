@@ -52,7 +52,9 @@ def main() -> None:
         answers.flush()
 
     settings = json.loads(questions.readline())
-    registry = discover(**settings["plugins"], builtin={"xrt": XrtPlugin(map(Path, settings["kernels"]))})
+    registry = discover(
+        **settings["plugins"], builtin={"xrt": XrtPlugin(map(Path, settings.get("kernels", ())))}
+    )
     inventory = Inventory(registry.drivers, settings["devices"])
     exam = Exam(settings["seed"], alone=True)
     send({"ready": True})
