@@ -181,7 +181,8 @@ def report_threads(shape: tuple[int, int, int], budget: float) -> None:
         if pair[0] is not None and pair[1] is not None:
             ratios.append(pair[0] / pair[1])
         elif time.perf_counter() > start + 10 * budget:
-            raise SystemExit("this machine is too busy: two threads did not get two cores")
+            print(f"\nnative-{name}: this machine is too busy to tell what a second thread gains")
+            return
     low, median, high = np.percentile(ratios, [25, 50, 75])
     print(
         f"\nnative-{name}, {shape}: two threads are {median:.2f} times one "
