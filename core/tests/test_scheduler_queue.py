@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
+from pathlib import Path
 
 import assay
 import numpy as np
@@ -403,7 +404,16 @@ def test_cancelled_requests_never_reach_the_kernel(queue):
     wait_for(lambda: queue.rt.health()["ops"]["scale"]["waiting"] == 0)
 
 
-# asyncio, as docs/serving.md shows it.
+# asyncio.
+
+
+def test_the_example_for_asyncio(queue):
+    """What docs/serving.md shows works as it stands there."""
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    (example,) = [block for block in page.split("```") if "wrap_future" in block]
+    scope = {}
+    exec(example.removeprefix("python\n").replace('"mel"', '"scale"'), scope)
+    assert np.array_equal(asyncio.run(scope["features"](queue.rt, row(1, 2))), [2, 4])
 
 
 def test_from_asyncio(queue):
@@ -486,3 +496,45 @@ def test_map_in_a_full_queue_works_itself(queue):
     assert [list(r) for r in thread_result] == [[2], [4]]
     queue.hang.release()
     results(others)
+
+
+# A lone caller.
+
+
+def test_a_lone_caller_serves_its_own_request(queue):
+    """Who waits for a request that nobody has begun runs it: no other thread is asked."""
+    ran = []
+    queue.act = lambda x: ran.append(threading.current_thread())
+    for n in range(20):
+        assert np.array_equal(queue.rt.submit("scale", row(n)).result(), [2 * n])
+    assert threading.main_thread() in ran
+
+
+def test_nobody_waits_for_a_caller_that_helps_itself(queue):
+    """What arrives while a lone caller runs its own request is served after it, with nothing lost."""
+    futures = []
+
+    def arrive(x):
+        if x[0] == 0:
+            futures.extend(queue.rt.submit("scale", row(n)) for n in range(1, 6))
+
+    queue.act = arrive
+    for _ in range(20):
+        futures.clear()
+        assert np.array_equal(queue.rt.submit("scale", row(0)).result(), [0])
+        check([row(n) for n in range(1, 6)], futures)
+
+
+def test_waiting_with_a_timeout(queue):
+    """A future's ``result(timeout)`` and ``exception(timeout)`` end in time, and can be asked again."""
+    held = hold(queue)
+    future = queue.rt.submit("scale", row(1))
+    for wait_for_it in (future.result, future.exception):
+        start = time.perf_counter()
+        with pytest.raises(TimeoutError):
+            wait_for_it(0.02)
+        assert time.perf_counter() - start < 1
+    queue.hang.release()
+    assert future.exception(10) is None
+    assert [list(f.result(0)) for f in (future, held)] == [[2], [-198]]
+    assert future.cancel() is False

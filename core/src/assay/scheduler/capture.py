@@ -6,8 +6,6 @@ import datetime
 import hashlib
 import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +99,8 @@ def save(
         OSError: The folder cannot be written.
         TypeError: A parameter is no plain value.
     """
+    import tempfile  # like zipfile below: only who keeps inputs or runs them again needs it
+
     about = {
         "op": op.name,
         "version": op.version,
@@ -129,6 +129,8 @@ def load(path: Path) -> Captured:
     Raises:
         AssayError: The file is missing, or is none that Assay has written.
     """
+    import zipfile
+
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
