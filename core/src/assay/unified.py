@@ -6,23 +6,24 @@ fallback, is in docs/migration.md.
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assay.contract.candidate import Candidate, State
 from assay.contract.errors import NoImplementation
+from assay.contract.log import emit
 from assay.runtime import Runtime
 
 Array = NDArray[Any]
-Totals = dict[str, tuple[float, float]]
 
-ITEMS = {"mel": "frames", "gelu": "rows", "attention": "heads"}
+ITEMS = {"mel": "frame", "gelu": "row", "attention": "head"}
 OPERATIONS = tuple(ITEMS)
 NPU = "xrt"
 
@@ -58,7 +59,7 @@ class MelProcessor:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {_ran(self._runtime, 'mel')}>"
+        return f"<{type(self).__name__} {_serves(self._runtime, 'mel')}>"
 
 
 class NPUMelProcessorBatch(MelProcessor):
@@ -124,7 +125,7 @@ class UnifiedNPURuntime:
         self.batch_size = batch_size
         self.runtime = _open(_config(device_id, fallback_to_cpu, use_batch_processor, batch_size, ops), ops)
         self._ops = ops
-        self._before: Totals = {}
+        self._before: dict[str, _Count] = {}
         self.mel_processor = MelProcessor(self.runtime) if enable_mel else None
 
     @property
@@ -162,19 +163,19 @@ class UnifiedNPURuntime:
     def multi_head_attention(
         self, q: Array, k: Array, v: Array, num_heads: int = 8, mask: Array | None = None
     ) -> Array:
-        """Attention of ``num_heads`` heads over (length, model)."""
+        """Attention of ``num_heads`` heads over (..., length, model), for each head (..., length, depth)."""
 
         def heads(x: Array) -> Array:
-            return np.ascontiguousarray(x.reshape(len(x), num_heads, -1).transpose(1, 0, 2))
+            return np.ascontiguousarray(x.reshape(*x.shape[:-1], num_heads, -1).swapaxes(-3, -2))
 
         result = self.attention(heads(q), heads(k), heads(v), mask)
-        return np.ascontiguousarray(result.transpose(1, 0, 2)).reshape(len(q), -1)
+        return np.ascontiguousarray(result.swapaxes(-3, -2)).reshape(*q.shape[:-1], -1)
 
     def get_performance_metrics(self) -> dict[str, Any]:
         """What ran since the start or the last reset. Times are in seconds."""
-        times = {op: self._since(op)[0] for op in OPERATIONS}
+        times = {op: sum(count.seconds for _, count in self._ran(op)) for op in OPERATIONS}
         total = sum(times.values())
-        audio = self._since("mel")[1]
+        audio = sum(count.work for _, count in self._ran("mel"))
         return {
             "npu_available": self.npu_available,
             "kernels_loaded": {op: c.id for op in self._ops if (c := _serving(self.runtime, op)) is not None},
@@ -188,12 +189,15 @@ class UnifiedNPURuntime:
 
     def reset_metrics(self) -> None:
         """Count from here."""
-        self._before = {op: _totals(self.runtime, op) for op in self._ops}
+        self._before = {c.id: _Count.of(c) for op in self._ops for c in self.runtime.explain(op).candidates}
 
     def print_performance_summary(self) -> None:
         """Print what ran, and how fast."""
         metrics = self.get_performance_metrics()
-        lines = [_ran(self.runtime, op) for op in self._ops]
+        lines = []
+        for op in self._ops:
+            lines.append(_serves(self.runtime, op))
+            lines += [f"  {count.calls} call(s) by {candidate.id}" for candidate, count in self._ran(op)]
         lines.append(
             f"{metrics['total_audio_seconds']:.1f} s of audio in {metrics['total_processing_time']:.3f} s: "
             f"{metrics['realtime_factor']:.0f} times real time"
@@ -209,11 +213,12 @@ class UnifiedNPURuntime:
     def _available(self, op: str) -> bool:
         return op in self._ops and _serving(self.runtime, op) is not None
 
-    def _since(self, op: str) -> tuple[float, float]:
-        if op not in self._ops:
-            return 0.0, 0.0
-        (seconds, work), (old_seconds, old_work) = _totals(self.runtime, op), self._before.get(op, (0.0, 0.0))
-        return seconds - old_seconds, work - old_work
+    def _ran(self, op: str) -> Iterator[tuple[Candidate, _Count]]:
+        """Who served an operation since the last reset, and how much."""
+        for candidate in self.runtime.explain(op).candidates if op in self._ops else ():
+            count = _Count.of(candidate).since(self._before.get(candidate.id, _Count()))
+            if count.calls:
+                yield candidate, count
 
     def __enter__(self) -> Self:
         return self
@@ -224,7 +229,23 @@ class UnifiedNPURuntime:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<UnifiedNPURuntime {'; '.join(_ran(self.runtime, op) for op in self._ops)}>"
+        return f"<UnifiedNPURuntime {'; '.join(_serves(self.runtime, op) for op in self._ops)}>"
+
+
+class _Count(NamedTuple):
+    """What one implementation did."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    work: float = 0.0
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> _Count:
+        counters = candidate.counters
+        return cls(counters.calls, counters.seconds, counters.work)
+
+    def since(self, before: _Count) -> _Count:
+        return _Count(self.calls - before.calls, self.seconds - before.seconds, self.work - before.work)
 
 
 def create_npu_runtime(**options: Any) -> UnifiedNPURuntime:
@@ -262,6 +283,17 @@ def _open(config: Mapping[str, Any], ops: tuple[str, ...]) -> Runtime:
     try:
         for op in ops:
             runtime.op(op)
+            serving = _serving(runtime, op)
+            if serving is not None and not _on_npu(serving):
+                accuracy = serving.implementation.capabilities.accuracy.value
+                emit(
+                    logging.WARNING,
+                    "npu.not_serving",
+                    op=op,
+                    candidate=serving.id,
+                    accuracy=accuracy,
+                    reason=_why_not(runtime, op),
+                )
     except NoImplementation:
         runtime.close()
         raise
@@ -276,23 +308,20 @@ def _on_npu(candidate: Candidate | None) -> bool:
     return candidate is not None and candidate.plan is not None and candidate.plan.device.kind == NPU
 
 
-def _totals(runtime: Runtime, op: str) -> tuple[float, float]:
-    counters = [candidate.counters for candidate in runtime.explain(op).candidates]
-    return sum(c.seconds for c in counters), sum(c.work for c in counters)
-
-
-def _ran(runtime: Runtime, op: str) -> str:
+def _serves(runtime: Runtime, op: str) -> str:
     """What serves, and why it is not the NPU where it is not."""
     serving = _serving(runtime, op)
     if serving is None:
         return f"{op}: nothing serves"
     text = f"{op}: {serving.implementation.name}"
     if serving.implementation.capabilities.form == "items" and serving.plan is not None:
-        text += f", {serving.plan.batch_size} {ITEMS[op]} per call"
-    if not _on_npu(serving):
-        npu = [
-            c for c in runtime.explain(op).candidates if c.implementation.capabilities.requires.device == NPU
-        ]
-        why = npu[0].reasons[-1].message if npu and npu[0].reasons else "no kernel for it is installed"
-        text += f" (npu: {why})"
-    return text
+        size = serving.plan.batch_size
+        text += f", {size} {ITEMS[op]}{'s' if size > 1 else ''} per call"
+    return text if _on_npu(serving) else f"{text} (npu: {_why_not(runtime, op)})"
+
+
+def _why_not(runtime: Runtime, op: str) -> str:
+    """Why the NPU does not serve an operation."""
+    candidates = runtime.explain(op).candidates
+    npu = [c for c in candidates if c.implementation.capabilities.requires.device == NPU and c.reasons]
+    return npu[0].reasons[-1].message if npu else "no kernel manifest describes a kernel for it"

@@ -84,4 +84,10 @@ def _why(candidate: Candidate, level: Need) -> Text:
         text.append(("\n" if text else "") + reason.message)
         if reason.remedy:
             text.append(f"\n-> {reason.remedy}", REMEDY_STYLES[level])
+    if candidate.plan is not None and candidate.plan.buffer_flag is not None:
+        for flag, why in candidate.plan.refused:
+            text.append(f"\n{flag.value} buffers were refused: {why}", "dim")
+        text.append(
+            f"\n{candidate.plan.buffer_flag.value} buffers, {candidate.plan.batch_size} items a call", "dim"
+        )
     return text
