@@ -29,9 +29,6 @@ START_TIMEOUT_S = 60.0
 RACE_S = 0.3
 """How long candidates are timed against each other at a start."""
 
-DISTURBED = frozenset({ReasonCode.INACCURATE, ReasonCode.RAISED, ReasonCode.CRASHED})
-"""Failures that may be the doing of another distribution's code in the same process."""
-
 
 class Prover:
     """Two worker processes for many proofs, each started when it is first asked for something.
@@ -66,9 +63,9 @@ class Prover:
         try:
             answer = worker.ask(task, owner, self.timeout_s)
         except ProofFailed as failure:
-            if failure.code not in DISTURBED or worker.served <= {owner}:
+            if failure.code is ReasonCode.TIMED_OUT or worker.served <= {owner}:
                 raise
-            worker.end()  # nobody is judged by what somebody else's code has left behind
+            worker.end()  # nobody is judged by what another distribution's code has left behind
             answer = worker.ask(task, owner, self.timeout_s)
         return load_certificate(answer["certificate"])
 
@@ -233,6 +230,7 @@ class _Worker:
                 encoding="utf-8",
             )
         except OSError as error:
+            self.said.close()
             raise ProofFailed(
                 ReasonCode.CRASHED,
                 f"no process to prove it in: {sys.executable!r} does not start: {error}",
@@ -318,6 +316,9 @@ class _Worker:
                 told = f"signal {signal.Signals(-code).name}"
         self.said.seek(0)
         lines = self.said.read().decode(errors="replace").splitlines()
+        if code >= 0:
+            return "; ".join([told, *lines[-1:]])
+        # The latest call comes first; that of the kernel is the one before the proof's own.
         where = [line.strip() for line in lines if line.startswith("  File ")]
-        last = where[:1] if code < 0 else lines[-1:]
-        return "; ".join([told, *last])
+        own = next((place for place, line in enumerate(where) if "assay/negotiation" in line), 1)
+        return "; ".join([told, *where[max(0, own - 1) : max(1, own)]])

@@ -52,9 +52,8 @@ def main() -> None:
         answers.flush()
 
     settings = json.loads(questions.readline())
-    registry = discover(
-        **settings["plugins"], builtin={"xrt": XrtPlugin(map(Path, settings.get("kernels", ())))}
-    )
+    manifests = XrtPlugin(map(Path, settings.get("kernels", ())))
+    registry = discover(**settings["plugins"], builtin={"xrt": manifests})
     inventory = Inventory(registry.drivers, settings["devices"])
     exam = Exam(settings["seed"], alone=True)
     send({"ready": True})
@@ -69,6 +68,8 @@ def main() -> None:
             send(_failed(ReasonCode(error.code), str(error), error.remedy))
         except SystemExit as error:
             send(_failed(ReasonCode.CRASHED, f"called sys.exit({error.code!r})", "never call exit"))
+        except KeyboardInterrupt:
+            send(_failed(ReasonCode.CRASHED, "raised KeyboardInterrupt", "raise an Exception"))
         _alarm(0)
     inventory.close()
     os._exit(0)  # what candidates left behind (threads, exit handlers) cannot delay the end
