@@ -3,6 +3,7 @@
 import npus
 import numpy as np
 import pytest
+from assay.negotiation.compare import diagnose
 
 
 def stale():
@@ -28,6 +29,10 @@ def constant(codes, scales):
 
 def half_scale(codes, scales):
     scales *= np.float32(0.5)
+
+
+def negated(codes, scales):
+    scales *= np.float32(-1)
 
 
 def lost_scales(codes, scales):
@@ -61,10 +66,11 @@ WORDS = {
     constant: "a constant (38.5)",
     stale(): "a stale buffer: the result of the call before",
     half_scale: "a wrong or missing scale: 0.5 times the expected values",
+    negated: "a wrong or missing scale: -1 times the expected values",
     lost_scales: "a wrong or missing scale: each row has a factor",
     swapped: "swapped rows",
     repeated: "repeated rows",
-    offset: "an offset: each row has one of its own",
+    offset: "an offset",  # which each row has, as can be seen unless one row is far louder than the others
     noise: "noise: it has nothing to do with the expected values",
     shifted: "a shift by 1 along the last axis",
 }
@@ -93,5 +99,11 @@ def test_a_manifest_that_forgets_a_parameter(tmp_path):
     with rig.runtime(proof={"mode": "always"}) as rt:
         why = rt.explain("flip")["xrt-batch"].reasons[-1]
     assert "factor=-2.5" in why.message
-    # Correlation is negative where the sign is lost as well.
     assert "it looks like" in why.message
+
+
+def test_noise_is_recognised_in_small_results():
+    """A few dozen numbers, most of them far smaller than the rest, correlate with anything by chance."""
+    for seed in range(300):
+        wrong = np.random.default_rng(seed).integers(-30_000, 30_000, (3, npus.WIDTH)).astype(float)
+        assert diagnose(wrong, npus.rows(3, seed).astype(float)).startswith("noise"), seed

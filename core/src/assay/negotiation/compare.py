@@ -93,9 +93,8 @@ def diagnose(got: NDArray[np.float64], expected: NDArray[np.float64], before: Ar
         return ""
     lines = ((got, "row"), (got.T, "column")) if got.ndim == 2 else ()
     by_line = (_by_line(a, b, what) for (a, what), b in zip(lines, (expected, expected.T), strict=False))
-    whole = _affine(got.ravel(), expected.ravel())
-    noise = whole.startswith("noise")
-    return next(filter(None, (_shifted(got, expected), "" if noise else whole, *by_line, whole)), "")
+    flat = got.ravel(), expected.ravel()
+    return next(filter(None, (_shifted(got, expected), _affine(*flat), *by_line, _noise(*flat))), "")
 
 
 def _swapped(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
@@ -119,19 +118,25 @@ def _swapped(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
 
 def _affine(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
     """A scale, an offset, or noise around the right answer."""
-    correlation = float(np.corrcoef(got, expected)[0, 1]) if np.ptp(got) else 0.0
-    if correlation < 0.2:
-        return "noise: it has nothing to do with the expected values"
     slope, offset = np.polyfit(expected, got, 1)
     left = float(np.std(got - (slope * expected + offset)))
-    spread = float(np.std(expected))
-    if left > 0.02 * spread:
+    if left > 0.02 * float(np.std(got)):
         return ""
     if abs(slope - 1) > 0.02:
         return f"a wrong or missing scale: {slope:.4g} times the expected values"
     if abs(offset) > 3 * left:
         return f"an offset of {offset:.4g}"
     return f"the right answer with noise of {left:.2g}"
+
+
+def _noise(got: NDArray[np.float64], expected: NDArray[np.float64]) -> str:
+    """Values that correlate with the expected ones no more than they would with random signs."""
+    products = (got - got.mean()) * (expected - expected.mean())
+    together = float(np.std(got) * np.std(expected)) * products.size
+    chance = float(np.sqrt(np.sum(np.square(products)))) / together if together else 0.0
+    if together and abs(float(products.sum())) / together > min(0.8, max(0.2, 4 * chance)):
+        return ""
+    return "noise: it has nothing to do with the expected values"
 
 
 def _by_line(got: NDArray[np.float64], expected: NDArray[np.float64], what: str) -> str:
