@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from sysconfig import get_platform
 from typing import Any
@@ -14,6 +16,8 @@ from assay.contract.candidate import Candidate
 from assay.contract.operation import Operation
 from assay.negotiation.installed import Installed, digest
 
+DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8,}\b")
+
 
 def fingerprint(
     op: Operation[Any, Any], owner: str, candidate: Candidate, installed: Installed
@@ -22,18 +26,21 @@ def fingerprint(
     implementation, plan = candidate.implementation, candidate.plan
     assert plan is not None
     requires = implementation.capabilities.requires
-    target = implementation.kernel or implementation.opener
-    module = target.partition(":")[0] if isinstance(target, str) else str(getattr(target, "__module__", ""))
     parts = (op.reference, op.probes, op.tolerance, op.standard, op.infer, op.items and op.items.split)
-    modules = sorted({getattr(part, "__module__", "").split(".")[0] for part in parts})
+    own = (implementation.kernel, implementation.opener, implementation.capabilities.shapes)
+
+    def code(of: Iterable[Any]) -> str:
+        found = [installed.code(package) for package in sorted({_package(one) for one in of if one})]
+        return found[0] if len(found) == 1 else digest(" ".join(found))
+
     fields = {
         "implementation": implementation.id,
         "operation": f"{op.name} {op.version}, {owner}",
-        "operation module": digest(" ".join(map(installed.code, modules))),
+        "operation module": code(parts),
         "proof": installed.folder(Path(__file__).parent),
         "declaration": digest(_declaration(candidate)),
         "distribution": f"{candidate.distribution.name} {installed.digest(candidate.distribution.name)}",
-        "module": installed.code(module.split(".")[0]),
+        "module": code(own),
         "numpy": installed.digest("numpy"),
         "python": " ".join([platform.python_implementation(), platform.python_version(), get_platform()]),
         "batch size": str(plan.batch_size),
@@ -52,6 +59,14 @@ def fingerprint(
     return fields
 
 
+def _package(code: Any) -> str:
+    """The top-level package or module in which a callable, or what "pkg.mod:fn" names, is defined."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    module = code.partition(":")[0] if isinstance(code, str) else getattr(code, "__module__", None)
+    return (module or type(code).__module__).split(".")[0]
+
+
 def _declaration(candidate: Candidate) -> str:
     capabilities = candidate.implementation.capabilities
     fields = capabilities.model_dump(exclude={"requires", "shapes", "params", "dtypes"})
@@ -63,10 +78,10 @@ def _declaration(candidate: Candidate) -> str:
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Which fields differ between two fingerprints, in words."""
+    """Which fields differ between two fingerprints, in words; eight digits of a digest tell enough."""
     names = [*now, *(name for name in before if name not in now)]
     return [
-        f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
+        DIGEST.sub(r"\1", f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}")
         for name in names
         if before.get(name) != now.get(name)
     ]
