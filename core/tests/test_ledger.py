@@ -354,7 +354,7 @@ with assay.Runtime(config, progress=proved.append) as runtime:
 
 
 def test_a_callable_is_known_by_its_code(toy, tmp_path):
-    """A declared function, also one with arguments bound: another byte in its module voids its certificate."""
+    """A declared function, also one with arguments bound: a byte of its module voids its certificate."""
     code, module = toy / "assay_toy_code.py", toy / "assay_toy.py"
     code.write_text("def kernel(out, x, *, times):\n    return times * x\n")
     text = module.read_text().replace('offer("plain")', "offer_a_callable()")
