@@ -14,7 +14,7 @@ from assay.contract.candidate import Candidate
 from assay.contract.device import Device, Plan
 from assay.contract.reasons import ReasonCode
 from assay.negotiation.exam import ProofFailed
-from assay.negotiation.prover import Prover, within
+from assay.negotiation.prover import PATIENCE, Prover, _Worker, within
 from assay.registry import discover
 
 HOSTILE = Path(__file__).with_name("hostile")
@@ -118,7 +118,7 @@ def test_a_worker_ends_itself_when_nobody_is_left_to_end_it():
 ORPHAN = """
 import os, threading, time
 from assay.contract.device import Device, Plan
-from assay.negotiation import worker
+
 from assay.negotiation.prover import Prover
 from assay.registry import discover
 plugins = {"allow": ["hostile"]}
@@ -213,3 +213,27 @@ def test_within_carries_errors_over():
     with pytest.raises(ZeroDivisionError):
         within(lambda: 1 // 0, 5.0, "dividing")
     assert within(threading.current_thread, 5.0, "asking") is not threading.current_thread()
+
+
+def test_whoever_is_next_does_not_meet_a_dying_process():
+    """After a candidate that is ended at its deadline, the next one gets a process of its own at once."""
+    made = Prover({"plugins": PLUGINS, "devices": {}}, timeout_s=2.0)
+    try:
+        assert fails(made, "hangs").code is ReasonCode.TIMED_OUT
+        op, right = candidate("right")
+        assert made.race(op, [right]) != {}
+    finally:
+        made.close()
+
+
+def test_waiting_for_a_core_is_not_held_against_a_candidate(monkeypatch):
+    """A deadline counts what a process had, up to a multiple."""
+    made = Prover({"plugins": PLUGINS, "devices": {}}, timeout_s=1.0)
+    begun = time.monotonic()
+    monkeypatch.setattr(_Worker, "_waited", lambda self: time.monotonic() - begun)
+    try:
+        start = time.monotonic()
+        assert fails(made, "hangs").code is ReasonCode.TIMED_OUT
+        assert time.monotonic() - start >= PATIENCE
+    finally:
+        made.close()

@@ -247,7 +247,10 @@ class Negotiation:
         try:
             figures = self.prover.race(op, near, race.shapes, race.params)
         except (ProofFailed, InvalidInput) as error:
-            emit(logging.WARNING, "race.failed", op=op.name, error=str(error))
+            # A crash of what was proved is news. That there was no time is none: the proofs' figures decide.
+            crashed = isinstance(error, ProofFailed) and error.code is ReasonCode.CRASHED
+            level = logging.WARNING if crashed else logging.INFO
+            emit(level, "race.failed", op=op.name, error=str(error), used="the figures of the proofs")
             return None
         # Whatever disturbs a figure makes it larger: the smaller one is nearer to the truth.
         figures = {id: min(seconds, first.get(id, seconds)) for id, seconds in figures.items()}

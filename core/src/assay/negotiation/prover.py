@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 60.0
 
+PATIENCE = 4
+"""How many times its deadline a stage may take at most, where the machine gives its process no core."""
+
 RACE_S = 0.3
 """How long candidates are timed against each other at a start."""
 
@@ -38,7 +41,8 @@ class Prover:
     Args:
         settings: What a worker needs to find the same candidates: {"plugins": ..., "devices": ...,
             "kernels": folders with manifests}.
-        timeout_s: The longest that one candidate may take, loading included.
+        timeout_s: The longest that a candidate may take to load, and the longest that its proof may take.
+            What a process waits for a core is not counted, where the system tells.
     """
 
     def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
@@ -238,7 +242,7 @@ class _Worker:
             ) from error
         threading.Thread(target=self._read, daemon=True, name="assay-worker-reader").start()
         self._send(settings)
-        self._expect(time.monotonic() + START_TIMEOUT_S)
+        self._expect(START_TIMEOUT_S)
 
     @property
     def alive(self) -> bool:
@@ -251,12 +255,14 @@ class _Worker:
         Raises:
             ProofFailed: The process died or did not answer in time.
         """
-        self._send({**task, "timeout_s": timeout_s})
-        return self._expect(time.monotonic() + timeout_s)
+        self._send({**task, "alarm_s": 2 * PATIENCE * timeout_s})
+        return self._expect(timeout_s)
 
     def kill(self) -> None:
-        """End it whatever it does."""
+        """End it whatever it does; whoever is next must not find it dying."""
         self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=2)
 
     def close(self) -> None:
         """End it, politely first."""
@@ -283,16 +289,23 @@ class _Worker:
                 self.lines.put(line)
         self.lines.put("")
 
-    def _expect(self, deadline: float) -> dict[str, Any]:
+    def _expect(self, timeout_s: float) -> dict[str, Any]:
+        """The next answer. Each stage has so long, besides what it waits for a core."""
+        start, waited = time.monotonic(), self._waited()
         while True:
-            try:
-                line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
+            taken = time.monotonic() - start
+            admitted = min(timeout_s + self._waited() - waited, PATIENCE * timeout_s)
+            if taken >= admitted:
                 raise ProofFailed(
                     ReasonCode.TIMED_OUT,
-                    f"did not finish {self.stage} in time; the process was ended",
-                    "raise [proof] timeout_s if it is only slow; otherwise mend the kernel",
-                ) from None
+                    f"did not finish {self.stage} within {timeout_s:g} s; the process was ended",
+                    "mend the kernel, or raise [proof] timeout_s if it is only slow; "
+                    "until then deny it, or every start waits as long",
+                )
+            try:
+                line = self.lines.get(timeout=admitted - taken)
+            except Empty:
+                continue
             if not line:
                 raise ProofFailed(
                     ReasonCode.CRASHED,
@@ -303,6 +316,15 @@ class _Worker:
             if "stage" not in message:
                 return message  # type: ignore[no-any-return]  # the worker's own JSON
             self.stage = message["stage"]
+            start, waited = time.monotonic(), self._waited()
+
+    def _waited(self) -> float:
+        """Seconds that the process has wanted a core and got none, as far as the system tells."""
+        try:
+            with open(f"/proc/{self.process.pid}/schedstat", encoding="ascii") as file:
+                return int(file.read().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
 
     def _ending(self) -> str:
         """How it ended, and where, as far as it could say."""

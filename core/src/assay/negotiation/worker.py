@@ -30,7 +30,7 @@ from assay.negotiation.loading import certify, load
 from assay.negotiation.speed import race, workloads
 from assay.registry import Registry, discover
 
-GRACE_S = 10
+GRACE_S = 5
 """How long a task may go on after its deadline before the process ends itself: whoever asked is gone."""
 
 Send = Callable[[dict[str, Any]], None]
@@ -59,7 +59,7 @@ def main() -> None:
     send({"ready": True})
     for line in questions:
         task = json.loads(line)
-        _alarm(math.ceil(task["timeout_s"]) + GRACE_S)
+        _alarm(math.ceil(task["alarm_s"]) + GRACE_S)
         try:
             send(_serve(registry, inventory, exam, task, send))
         except ProofFailed as failure:
