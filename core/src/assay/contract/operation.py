@@ -24,10 +24,14 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The shape and dtype of a result."""
+    """The shape and dtype of a result, in native byte order."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    def __post_init__(self) -> None:
+        # NumPy's own object for a dtype: whoever compares by identity first, as the hot path does, is quick.
+        object.__setattr__(self, "dtype", np.dtype(self.dtype.type))
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class BoundOperation(Generic[P, R]):
                 shape = array.shape
                 if rest:
                     shape = (shape, *[a.shape if type(a) is ndarray else None for a in rest])
-                hot = self._keyed_hot(shape, kwargs) if kwargs else self._hot.get(shape)
+                hot = self._keyed_hot(shape, kwargs) if kwargs else self._hot(shape)
                 if hot is not None:
                     result = hot(array, *rest) if rest else hot(array)
                     if result is not None:
@@ -164,7 +164,7 @@ class BoundOperation(Generic[P, R]):
     def forget(self) -> None:
         """Find every way again: the serving order has changed."""
         self.memory = _Memory()
-        self._hot, self._keyed_hot = self.memory.hot, self.memory.keyed_hot
+        self._hot, self._keyed_hot = self.memory.hot.get, self.memory.keyed_hot
 
     def shut(self, reason: AssayError) -> None:
         """Answer every call from now on with an error."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from textwrap import indent
 from time import perf_counter
 from typing import Any
 
@@ -18,30 +19,36 @@ from numpy import asarray, empty, ndarray
 
 from assay.contract.operation import Array, Arrays
 from assay.negotiation.kernel import check_result
+from assay.scheduler.finite import always_finite
 from assay.scheduler.route import Route, refuse_forbidden
 from assay.scheduler.server import Gate, Retired
 
 Hot = Callable[..., Array | None]
-"""The result; None for arrays of another dtype or layout than this way is for."""
+"""Takes plain arrays. Returns the result; None for a dtype or layout that this way is not for."""
 
 Fail = Callable[[Route, Arrays, BaseException], Array]
 
+QUICK_S = 20e-6
+"""Kernels that take less are timed in one of sixteen calls: reading the clock is much of such a call."""
+
 SOURCE = """
 def make({names}):
+    often, elapsed = 0, 0.0
     def hot({arrays}):
+        nonlocal often, elapsed
         if {strange}:
-            return None
-        if forbids:
-            refuse_forbidden(op, {inputs})
-        start = perf_counter()
+            return None{refuse}
         try:
-            {run}
-            elapsed = perf_counter() - start
+            if counters.calls & often:
+{run}
+            else:
+                start = perf_counter()
+{run}
+                elapsed = perf_counter() - start
+                often = 15 if elapsed < QUICK_S else 0
             if type(result) is not ndarray or result.shape != shape or result.dtype is not dtype:
                 check_result(result, shape, dtype)
-                result = asarray(result)
-            if look is None or not look(result):
-                guard(result, {inputs}, elapsed)
+                result = asarray(result){look}
         except BaseException as error:
             return fail(route, {inputs}, error)
         counters.calls += 1
@@ -51,17 +58,41 @@ def make({names}):
     return hot
 """
 
+REFUSE = """
+        refuse_forbidden(op, {inputs})"""
+
+LOOK = """
+            if not look(result):
+                guard(result, {inputs}, elapsed)"""
+
+GUARD = """
+            guard(result, {inputs}, elapsed)"""
+
 RUN = "result = call({arguments})"
 
-RUN_INSIDE = """inside.append(None)
-            try:
-                if gate.closed:
-                    raise Retired
-                result = call({arguments})
-            finally:
-                inside.pop()"""
+RUN_INSIDE = """\
+inside.append(None)
+try:
+    if gate.closed:
+        raise Retired
+    result = call({arguments})
+finally:
+    inside.pop()"""
+
+RUN_ALONE = """\
+if not turn(False):
+    gate.wait()
+inside.append(None)
+try:
+    if gate.closed:
+        raise Retired
+    result = call({arguments})
+finally:
+    inside.pop()
+    leave()"""
 
 TOOLS = {
+    "QUICK_S": QUICK_S,
     "ndarray": ndarray,
     "asarray": asarray,
     "empty": empty,
@@ -89,10 +120,7 @@ def shortest(route: Route, dtypes: tuple[np.dtype[Any], ...], fail: Fail) -> Hot
     known = {
         "op": op,
         "route": route,
-        "call": kernel.call if gate is None or not gate.exclusive else through(gate, kernel.call),
-        "gate": gate,
-        "inside": None if gate is None else gate.inside,
-        "forbids": leg.forbids,
+        "call": kernel.call,
         "shape": leg.spec.shape,
         "dtype": leg.spec.dtype,
         "look": leg.look,
@@ -103,41 +131,57 @@ def shortest(route: Route, dtypes: tuple[np.dtype[Any], ...], fail: Fail) -> Hot
         **{f"dtype{i}": dtype for i, dtype in enumerate(dtypes)},
         **{f"_{name}": value for name, value in given.items()},
     }
-    shared = gate is not None and not gate.exclusive
-    make = _maker(len(dtypes), len(op.optional), tuple(given), kernel.gives_out, shared, tuple(known))
+    run, look = RUN, LOOK
+    if gate is not None:
+        run = RUN_ALONE if gate.exclusive else RUN_INSIDE
+        known |= {"gate": gate, "inside": gate.inside, "turn": gate.turn, "leave": gate.leave}
+    if leg.look is None:
+        look = GUARD
+    elif leg.look is always_finite:
+        look = ""
+    make = _maker(
+        run,
+        REFUSE if leg.forbids else "",
+        look,
+        len(dtypes),
+        len(op.optional),
+        tuple(given),
+        kernel.gives_out,
+        tuple(known),
+    )
     return make(**known)  # type: ignore[no-any-return]  # what the source gives has no type
 
 
 @cache
 def _maker(
-    arrays: int, absent: int, given: tuple[str, ...], gives_out: bool, shared: bool, names: tuple[str, ...]
+    run: str,
+    refuse: str,
+    look: str,
+    arrays: int,
+    absent: int,
+    given: tuple[str, ...],
+    gives_out: bool,
+    names: tuple[str, ...],
 ) -> Callable[..., Any]:
     """What makes the function for every route that looks like this one: source is compiled once."""
     required = [f"array{i}" for i in range(arrays)]
-    odd = "type({0}) is not ndarray or {0}.dtype is not dtype{1} or not ({0}.flags.carray or plain({0}))"
+    odd = "{0}.dtype is not dtype{1} or not ({0}.flags.carray or plain({0}))"
     arguments = [*required, *(f"{name}=_{name}" for name in given)]
     if gives_out:
         arguments.append("out=empty(shape, dtype)")
+    inputs = f"({', '.join([*required, *['None'] * absent])},)"
     source = SOURCE.format(
         names=", ".join(names),
         arrays=", ".join(required),
         strange=" or ".join(odd.format(name, i) for i, name in enumerate(required)),
-        inputs=f"({', '.join([*required, *['None'] * absent])},)",
-        run=(RUN_INSIDE if shared else RUN).format(arguments=", ".join(arguments)),
+        refuse=refuse.format(inputs=inputs),
+        run=indent(run.format(arguments=", ".join(arguments)), " " * 16),
+        look=look.format(inputs=inputs),
+        inputs=inputs,
     )
     scope: dict[str, Any] = {**TOOLS, "plain": _plain}
     exec(compile(source, f"<assay: {arrays} arrays, {', '.join(given)}>", "exec"), scope)
     return scope["make"]  # type: ignore[no-any-return]  # as above
-
-
-def through(gate: Gate, call: Callable[..., Any]) -> Callable[..., Any]:
-    """A call that waits for its turn."""
-
-    def in_turn(*args: Any, **keywords: Any) -> Any:
-        with gate:
-            return call(*args, **keywords)
-
-    return in_turn
 
 
 def _plain(array: Array) -> bool:

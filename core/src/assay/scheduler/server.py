@@ -28,20 +28,20 @@ class Gate:
     Only calls of that one kernel ever wait here.
     """
 
-    __slots__ = ("_turn", "closed", "exclusive", "inside")
+    __slots__ = ("closed", "exclusive", "inside", "leave", "turn")
 
     def __init__(self, *, exclusive: bool) -> None:
+        lock = threading.Lock()
         self.exclusive = exclusive
+        self.turn = lock.acquire
+        self.leave = lock.release
         self.inside: list[None] = []
         """One for each who is inside. Append and pop are atomic, so that no lock is needed to count."""
         self.closed = False
-        self._turn = threading.Lock()
 
     def __enter__(self) -> None:
-        if self.exclusive and not self._turn.acquire(blocking=False):
-            while not self._turn.acquire(timeout=PATIENCE_S):
-                if self.closed:  # its owner hangs and was given up
-                    raise Retired
+        if self.exclusive and not self.turn(blocking=False):
+            self.wait()
         self.inside.append(None)
         if self.closed:
             self.__exit__()
@@ -50,7 +50,17 @@ class Gate:
     def __exit__(self, *exception: object) -> None:
         self.inside.pop()
         if self.exclusive:
-            self._turn.release()
+            self.leave()
+
+    def wait(self) -> None:
+        """Wait for one's turn.
+
+        Raises:
+            Retired: Its owner hangs and was given up.
+        """
+        while not self.turn(timeout=PATIENCE_S):
+            if self.closed:
+                raise Retired
 
     def shut(self, wait_s: float) -> bool:
         """Let nobody in any more; whether everybody has left within the time."""

@@ -28,6 +28,8 @@ def with_causal(mask: Array | None, seen: NDArray[np.bool_]) -> Array:
 
 def four_axes(array: Array) -> Array:
     """A view of q, k or v with the axes (batch, heads, length, depth)."""
+    if array.ndim == 3:  # the usual case
+        return array[None]
     if array.ndim == 4:
         return array
     if array.ndim < 4:

@@ -88,7 +88,7 @@ def infer(
         raise assay.InvalidInput(f"attention: scale={scale!r}, expected a finite number, or None")
     if not _is_finite(softcap) or softcap < 0:
         raise assay.InvalidInput(f"attention: softcap={softcap!r}, expected a finite number from 0")
-    return assay.Spec(size.result, q.dtype.newbyteorder("="))
+    return assay.Spec(size.result, q.dtype)
 
 
 def _check_mask(mask: NDArray[Any], q: NDArray[Any], scores: tuple[int, ...]) -> None:

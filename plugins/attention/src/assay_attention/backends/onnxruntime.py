@@ -50,7 +50,7 @@ def open_attention(device: assay.Device, plan: assay.Plan) -> Callable[..., NDAr
             kind = TensorProto.BOOL if mask.dtype == np.bool_ else TensorProto.FLOAT
         session = session_for(plan.threads, kind, causal, scale, softcap)
         result: NDArray[Any] = session.run(None, feed)[0]
-        return result.reshape(*q.shape[:-1], v.shape[-1])
+        return result[0] if q.ndim == 3 else result.reshape(*q.shape[:-1], v.shape[-1])
 
     return attention
 
