@@ -35,8 +35,18 @@ def test_nothing_is_installed(no_pyxrt, tmp_path):
     before = list(sys.path)
     error = reason({"root": str(tmp_path)})
     assert (error.code, "not from PyPI" in str(error)) == ("device_absent", True)
-    assert "install XRT" in error.remedy
+    assert "`sudo apt install libxrt-npu2 python3-xrt`" in error.remedy
     assert sys.path == before
+
+
+def test_packages_of_the_system_are_out_of_sight(no_pyxrt, tmp_path):
+    """A virtual environment does not see what the system's package put beside the system's Python."""
+    packaged = tmp_path / "usr/lib/python3/dist-packages/pyxrt.cpython-313-x86_64-linux-gnu.so"
+    packaged.parent.mkdir(parents=True)
+    packaged.write_text("")
+    error = reason({"root": str(tmp_path)})
+    assert str(packaged) in str(error)
+    assert "--system-site-packages" in error.remedy
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,6 @@ def _why(candidate: Candidate, level: Need) -> Text:
     if candidate.plan is not None and candidate.plan.buffer_flag is not None:
         for flag, why in candidate.plan.refused:
             text.append(f"\n{flag.value} buffers were refused: {why}", "dim")
-        text.append(
-            f"\n{candidate.plan.buffer_flag.value} buffers, {candidate.plan.batch_size} items a call", "dim"
-        )
+        items = f"{candidate.plan.batch_size} item{'s' if candidate.plan.batch_size > 1 else ''}"
+        text.append(f"\n{candidate.plan.buffer_flag.value} buffers, {items} a call", "dim")
     return text

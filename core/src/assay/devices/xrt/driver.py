@@ -33,7 +33,13 @@ HEAP = 64 << 20
 
 SETTINGS = ("index", "root")
 
-INSTALL = "install XRT and the amdxdna driver (docs/npu.md), then `source /opt/xilinx/xrt/setup.sh`"
+INSTALL = (
+    "install XRT with its Python binding: `sudo apt install libxrt-npu2 python3-xrt` (Ubuntu), "
+    "or build it and `source /opt/xilinx/xrt/setup.sh`; docs/npu.md says more"
+)
+
+PACKAGED = ("usr/lib/python3/dist-packages", "usr/lib*/python3*/site-packages")
+"""Where packages of Linux distributions put pyxrt; a virtual environment does not look there."""
 
 
 class XrtDriver:
@@ -113,7 +119,7 @@ def load_pyxrt(root: Path = Path("/")) -> ModuleType:
     except ImportError as error:
         if added:
             sys.path.remove(folder)
-        raise _not_imported(error, base) from error
+        raise _not_imported(error, base, root) from error
     if not hasattr(pyxrt, "hw_context") or not hasattr(pyxrt.device, "register_xclbin"):
         raise DeviceUnavailable(
             ReasonCode.DRIVER_VERSION,
@@ -123,9 +129,10 @@ def load_pyxrt(root: Path = Path("/")) -> ModuleType:
     return pyxrt
 
 
-def _not_imported(error: ImportError, base: Path) -> DeviceUnavailable:
+def _not_imported(error: ImportError, base: Path, root: Path) -> DeviceUnavailable:
     here = platform.python_version()
     there = sorted(path.name for path in (base / "python").glob("pyxrt*.so"))
+    packaged = [str(path) for folder in PACKAGED for path in root.glob(f"{folder}/pyxrt*.so")]
     if not isinstance(error, ModuleNotFoundError) and "version mismatch" not in str(error):
         text, remedy = (
             f"pyxrt does not load: {error}",
@@ -135,11 +142,12 @@ def _not_imported(error: ImportError, base: Path) -> DeviceUnavailable:
         fits = [f"{m[1]}.{m[2]}" for name in there if (m := re.search(r"cpython-(\d)(\d+)", name))]
         text = f"the pyxrt of XRT in {base} ({', '.join(there) or error}) is not for Python {here}"
         remedy = f"run Assay on Python {' or '.join(fits) or 'of the version that XRT was built for'}"
+    elif packaged:
+        text = f"pyxrt is in {packaged[0]}, which Python {here} in {sys.prefix} does not look into"
+        remedy = "make the environment with `python3 -m venv --system-site-packages` and the system's Python"
     elif base.is_dir():
-        text, remedy = (
-            f"XRT is in {base}, but without pyxrt",
-            "install XRT's Python binding, or build XRT with it",
-        )
+        text = f"XRT is in {base}, but without pyxrt"
+        remedy = "install XRT's Python binding (`sudo apt install python3-xrt`), or build XRT with it"
     else:
         text, remedy = "pyxrt is not installed (it comes with AMD's XRT, not from PyPI)", INSTALL
     return DeviceUnavailable(ReasonCode.DEVICE_ABSENT, text, remedy)
