@@ -131,7 +131,7 @@ class Batcher:
         Raises:
             Overloaded: As many wait as may.
         """
-        request = Request(bound, args, kwargs, self._left, self._help_out)
+        request = Request(self, bound, args, kwargs)
         try:
             request.find()
         except Exception as error:  # noqa: BLE001  # it belongs to the request
@@ -167,7 +167,7 @@ class Batcher:
             "try again later, send fewer at a time, or raise [queue] limit"
         )
 
-    def _left(self, count: int = 1) -> None:
+    def left(self, count: int = 1) -> None:
         with self._lock:
             self.waiting -= count
 
@@ -214,9 +214,9 @@ class Batcher:
         except BaseException as error:  # noqa: BLE001  # it belongs to the request
             request.reject(error)
         else:
-            request.resolve(result)
+            request.future.set_result(result)
 
-    def _help_out(self, request: Request) -> None:
+    def help_out(self, request: Request) -> None:
         """Serve a request in the thread that waits for it, if nobody else is here or was here just now."""
         if time.perf_counter() < self._company_until or not self._shared.withdraw(request):
             return
@@ -316,7 +316,7 @@ class Batcher:
             self._run_lone(kind, first)
             return
         dealt = kind.deal(room)
-        self._left(kind.left)
+        self.left(kind.left)
         parts = [part for part in dealt if self._opened(kind, kernel, part.request)]
         kind.under_way = [part.request for part in parts]
         if parts:
@@ -423,7 +423,7 @@ class Batcher:
         if request.out is not None:
             np.copyto(request.out, result)
             result = request.out
-        request.resolve(result)
+        request.future.set_result(result)
 
     def _fail(self, kind: Kind, request: Request, error: BaseException) -> None:
         """Let a worker serve a request from its next plan on, so that nobody here waits for that."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assay.contract.operation import Array, Arrays, Items
@@ -14,127 +14,90 @@ from assay.negotiation.kernel import Kernel
 from assay.scheduler.route import Leg, Route
 
 if TYPE_CHECKING:
+    from assay.scheduler.batcher import Batcher
     from assay.scheduler.bound import BoundOperation
 
 
-class Answer(Future[Any]):
-    """A future that is waited for by one plain lock, at half the cost of the standard's condition.
+class _Door(type(threading.RLock())):  # type: ignore[misc]  # the class has no public name
+    """What an ``Answer`` has in the place of a future's condition, at a fraction of its cost.
 
-    If nobody has begun its request, the thread that waits for it may serve it: that spares a lone caller the
+    A future tells those who wait once: when it is done. So one plain lock, held until then, lets all through.
+    """
+
+    def __init__(self) -> None:
+        self._shut = threading.Lock()
+        self._shut.acquire()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is open, as one who has locked this; it is not locked meanwhile."""
+        self.release()
+        try:
+            if self._shut.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                self._shut.release()  # for the next who waits
+        finally:
+            self.acquire()
+
+    def notify_all(self) -> None:
+        """Open it."""
+        self._shut.release()
+
+
+class Answer(Future[Any]):
+    """The future of a request.
+
+    If nobody has begun the request, the thread that waits for it may serve it: that spares a lone caller the
     way to another thread and back.
     """
 
-    def __init__(self, help_out: Callable[[], None]) -> None:
+    def __init__(self, request: Request) -> None:
         super().__init__()
-        self._help_out: Callable[[], None] | None = help_out
-        self._open = False
-        self._door = threading.Lock()  # held until it is done
-        self._door.acquire()
+        self._condition = _Door()
+        self.request: Request | None = request
+        """Until it begins, so that a future that is kept keeps no arrays."""
 
     def result(self, timeout: float | None = None) -> Any:
         """The result, as ``concurrent.futures`` defines it."""
-        help_out = self._help_out
-        if help_out is not None and timeout is None:
-            help_out()
-        self._wait(timeout)
-        return super().result(0)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What was raised, as ``concurrent.futures`` defines it."""
-        self._wait(timeout)
-        return super().exception(0)
-
-    def set_result(self, result: Any) -> None:
-        """Answer it."""
-        super().set_result(result)
-        self._unlock()
-
-    def set_exception(self, exception: BaseException | None) -> None:
-        """Answer it with an error."""
-        super().set_exception(exception)
-        self._unlock()
-
-    def cancel(self) -> bool:
-        """Cancel it, unless it has begun."""
-        cancelled = super().cancel()
-        if cancelled:
-            self._unlock()
-        return cancelled
-
-    def _wait(self, timeout: float | None) -> None:
-        if not self._open and self._door.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            self._door.release()
-
-    def _unlock(self) -> None:
-        """Let everybody through who waits. Nothing of the request is held any more."""
-        self._help_out = None
-        if not self._open:
-            self._open = True
-            self._door.release()
+        request = self.request
+        if request is not None and timeout is None:
+            request.queue.help_out(request)
+        return super().result(timeout)
 
 
+@dataclass(slots=True, eq=False)
 class Request:
     """One submitted request.
 
-    Args:
-        bound: What it was submitted to.
-        args: Its arguments.
-        kwargs: Its keyword arguments.
-        leaves: Told once, when it no longer waits: it begins or is given up.
-        help_out: Told when somebody waits for it, who could as well serve it.
+    ``queue`` is told once when it no longer waits: it begins, or is given up.
     """
 
-    __slots__ = (
-        "_leaves",
-        "_memory",
-        "args",
-        "arrived",
-        "bound",
-        "deadline_s",
-        "failed",
-        "future",
-        "inputs",
-        "items",
-        "kwargs",
-        "leg",
-        "out",
-        "route",
-        "seconds",
-        "started",
-        "taken",
-        "total",
-        "undone",
-    )
+    queue: Batcher
+    bound: BoundOperation[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    future: Answer = field(init=False)
+    arrived: float = field(default_factory=time.perf_counter)
+    started: bool = False
+    failed: BaseException | None = None
+    """What the first plan has raised for it."""
+    route: Route = field(init=False)
+    leg: Leg = field(init=False)
+    """The plan that is asked first."""
+    inputs: Arrays = field(init=False)
+    out: Array | None = field(init=False)
+    deadline_s: float | None = field(init=False)
+    items: Items | None = field(init=False)
+    total: int = field(init=False)
+    """How many items it has."""
+    taken: int = field(init=False)
+    """Those that are in a block already."""
+    undone: int = field(init=False)
+    """Those whose results are not there yet."""
+    seconds: float = field(init=False)
+    """The kernel's time for it."""
+    _memory: object = field(init=False)
 
-    def __init__(
-        self,
-        bound: BoundOperation[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        leaves: Callable[[], None],
-        help_out: Callable[[Request], None],
-    ) -> None:
-        self.bound, self.args, self.kwargs, self._leaves = bound, args, kwargs, leaves
-        self.future = Answer(partial(help_out, self))
-        self.arrived = time.perf_counter()
-        self.started = False
-        self.failed: BaseException | None = None
-        """What the first plan has raised for it."""
-        self.route: Route
-        self.leg: Leg
-        """The plan that is asked first."""
-        self.inputs: Arrays
-        self.out: Array | None
-        self.deadline_s: float | None
-        self.items: Items | None
-        self.total: int
-        """How many items it has."""
-        self.taken: int
-        """Those that are in a block already."""
-        self.undone: int
-        """Those whose results are not there yet."""
-        self.seconds: float
-        """The kernel's time for it."""
+    def __post_init__(self) -> None:
+        self.future = Answer(self)
 
     @property
     def stale(self) -> bool:
@@ -159,7 +122,8 @@ class Request:
         if self.started:
             return True
         if counted:
-            self._leaves()
+            self.queue.left()
+        self.future.request = None
         self.started = self.future.set_running_or_notify_cancel()
         if self.started:
             self.leg.server.candidate.counters.queue_seconds += time.perf_counter() - self.arrived
@@ -169,14 +133,9 @@ class Request:
         """Give it up, unless it has begun."""
         if self.started:
             return False
-        self._leaves()
         self.future.cancel()
-        self.future.set_running_or_notify_cancel()
+        self.begin()
         return True
-
-    def resolve(self, result: Array) -> None:
-        """Answer it."""
-        self.future.set_result(result)
 
     def reject(self, error: BaseException) -> None:
         """Answer it with an error, unless it was cancelled."""
