@@ -17,7 +17,7 @@ LAYERS = (
     ("negotiation",),
     ("scheduler",),
     ("runtime",),
-    ("cli", "unified", "testing"),
+    ("cli", "unified", "testing", "public"),
 )
 """From the bottom up."""
 

@@ -1,88 +1,24 @@
 """Assay: compute kernels are assayed before they serve."""
 
-from assay.config import Config
-from assay.contract.candidate import Candidate, Certificate, Counters, Decision, Measurement, State, Verdict
-from assay.contract.capabilities import Accuracy, BatchSizes, BufferFlag, Capabilities, Requires
-from assay.contract.device import Device, DeviceDriver, Plan
-from assay.contract.errors import (
-    AssayError,
-    BufferRefused,
-    ConfigError,
-    DeadlineExceeded,
-    DeviceLost,
-    DeviceUnavailable,
-    ForkedRuntime,
-    InvalidInput,
-    NoImplementation,
-    OperationFailed,
-    Overloaded,
-    UnknownOperation,
-)
-from assay.contract.hooks import hookimpl
-from assay.contract.implementation import Implementation
-from assay.contract.operation import (
-    Arrays,
-    Domain,
-    Input,
-    ItemForm,
-    Items,
-    Operation,
-    Params,
-    Probe,
-    Spec,
-    Tolerance,
-)
-from assay.contract.reasons import Reason, ReasonCode
-from assay.devices.xrt.offers import manifests
-from assay.runtime import Runtime
-from assay.scheduler.bound import BoundOperation
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay.public import *  # noqa: F403  # its __all__ says which
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Accuracy",
-    "Arrays",
-    "AssayError",
-    "BatchSizes",
-    "BoundOperation",
-    "BufferFlag",
-    "BufferRefused",
-    "Candidate",
-    "Capabilities",
-    "Certificate",
-    "Config",
-    "ConfigError",
-    "Counters",
-    "DeadlineExceeded",
-    "Decision",
-    "Device",
-    "DeviceDriver",
-    "DeviceLost",
-    "DeviceUnavailable",
-    "Domain",
-    "ForkedRuntime",
-    "Implementation",
-    "Input",
-    "InvalidInput",
-    "ItemForm",
-    "Items",
-    "Measurement",
-    "NoImplementation",
-    "Operation",
-    "OperationFailed",
-    "Overloaded",
-    "Params",
-    "Plan",
-    "Probe",
-    "Reason",
-    "ReasonCode",
-    "Requires",
-    "Runtime",
-    "Spec",
-    "State",
-    "Tolerance",
-    "UnknownOperation",
-    "Verdict",
-    "hookimpl",
-    "manifests",
-]
+
+def __getattr__(name: str) -> Any:
+    # Importing Assay costs next to nothing: its public names load when the first of them is asked for.
+    if name == "__all__" or name[0].isupper() or name in ("hookimpl", "manifests"):
+        from importlib import import_module
+
+        public = import_module("assay.public")
+        globals().update({known: getattr(public, known) for known in ("__all__", *public.__all__)})
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__getattr__("__all__")]
