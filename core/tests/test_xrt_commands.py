@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import npus
 import pytest
 from assay.testing import simxrt
 
-pytest.importorskip("assay_mel")
-
 EXAMPLES = Path(__file__).parents[2] / "examples/npu"
-pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not beside this installation")
+needs_mel = pytest.mark.skipif(
+    not EXAMPLES.is_dir() or importlib.util.find_spec("assay_mel") is None,
+    reason="the examples are not beside this installation, or assay-mel is not installed",
+)
 
 ASSAY = ("-c", "from assay.cli import main; main()")
 
@@ -51,6 +53,15 @@ with assay.Runtime() as rt:
 """
 
 
+def python(folder: Path, path: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the folder's configuration and nothing of this process's."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "XIL"))}
+    known |= {"ASSAY_CONFIG": str(folder / "assay.toml"), "COLUMNS": "300", "PYTHONPATH": str(path)}
+    return subprocess.run(
+        [sys.executable, *arguments], env=known, capture_output=True, text=True, timeout=300
+    )
+
+
 class Machine:
     """A folder with a stand-in, kernels for mel and a configuration, seen through processes of their own."""
 
@@ -72,12 +83,7 @@ class Machine:
 
     def run(self, *arguments: str, pyxrt: bool = True) -> subprocess.CompletedProcess[str]:
         """Run Python."""
-        known = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "XIL"))}
-        known |= {"ASSAY_CONFIG": str(self.folder / "assay.toml"), "COLUMNS": "300"}
-        known["PYTHONPATH"] = str(self.folder / "python") if pyxrt else ""
-        return subprocess.run(
-            [sys.executable, *arguments], env=known, capture_output=True, text=True, timeout=300
-        )
+        return python(self.folder, self.folder / "python" if pyxrt else "", *arguments)
 
     def told(self, *command: str, pyxrt: bool = True) -> dict:
         """What a command of Assay says."""
@@ -91,6 +97,7 @@ class Machine:
         return {one["id"].removeprefix("mel."): one for one in told["candidates"]}
 
 
+@needs_mel
 @pytest.mark.parametrize("xrt", simxrt.VERSIONS)
 def test_from_a_working_npu_to_one_that_gives_zeros(tmp_path, xrt):
     """The batch kernel serves with its proof; giving zeros it never does, at a start or while serving."""
@@ -125,6 +132,7 @@ def test_from_a_working_npu_to_one_that_gives_zeros(tmp_path, xrt):
         assert candidates[name]["reasons"][-1]["remedy"].endswith(f"assay prove mel.{name}")
 
 
+@needs_mel
 def test_without_pyxrt(tmp_path):
     """Something else serves, and the commands say what to type."""
     machine = Machine(tmp_path, "2.25")
@@ -139,3 +147,46 @@ def test_without_pyxrt(tmp_path):
     for text, remedy in ((reason["message"], reason["remedy"]), (device["what"], device["remedy"])):
         assert text.startswith("pyxrt is not installed")
         assert "`sudo apt install libxrt-npu2 python3-xrt`" in remedy
+
+
+PLUGIN = """
+from pathlib import Path
+import assay, npus
+
+@assay.hookimpl
+def assay_operations():
+    yield npus.FLIP
+
+@assay.hookimpl
+def assay_implementations():
+    yield assay.Implementation(op="flip", name="cpu", kernel="npus:exactly")
+    yield from assay.manifests(Path(__file__).parent / "kernels")
+"""
+
+
+def test_a_package_that_ships_manifests(tmp_path):
+    """Its entry point yields them; they are proved and served like any other, in the package's name."""
+    package, metadata = tmp_path / "flip_npu", tmp_path / "flip_npu-1.2.dist-info"
+    npus.write_manifest(package / "kernels/batch", program="npus:on_device")
+    (package / "__init__.py").write_text("")
+    (package / "plugin.py").write_text(PLUGIN)
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: flip-npu\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text("[assay]\nflip-npu = flip_npu.plugin\n")
+    root = simxrt.Simulator().write_system(tmp_path / "system")
+    simxrt.write_drop_in(tmp_path)
+    (tmp_path / "assay.toml").write_text(
+        'accuracy = "approximate"\nselect = "priority"\nproof.ledger = "ledger"\n'
+        f'plugins.allow = ["flip-npu"]\ndevices.xrt.root = "{root}"\n'
+    )
+    path = f"{tmp_path}{os.pathsep}{Path(npus.__file__).parent}"
+    done = python(tmp_path, path, *ASSAY, "explain", "flip", "--json")
+    assert done.stdout, done.stderr
+    first, second = json.loads(done.stdout)["candidates"]
+    assert (first["id"], first["verdict"], first["distribution"]) == (
+        "flip.xrt-batch",
+        "chosen",
+        "flip-npu 1.2",
+    )
+    assert first["certificate"]["measurements"]
+    assert (second["id"], second["verdict"]) == ("flip.cpu", "standby")

@@ -135,6 +135,7 @@ def _devices(runtime: Runtime) -> Iterator[Finding]:
             yield Finding(f"device {kind}", Health.NOTE if absent else Health.WRONG, str(error), error.remedy)
             continue
         facts = [device.name, device.generation, f"driver {device.driver}" if device.driver else ""]
+        facts.append(f"firmware {device.firmware}" if device.firmware else "")
         if device.cores:
             facts.append(f"{device.cores} core(s)")
         if device.memory:
