@@ -299,16 +299,24 @@ def test_a_lost_device_takes_everything_on_it():
         assert [event["device"] for event in lost] == ["toy:0"]
 
 
-def test_a_device_on_which_every_kernel_fails_is_lost():
-    """Without being told: when all kernels that were opened on a device fail, it is the device."""
-    a, b, c = Kernel(), Kernel(), Kernel()
-    with runtime(on_toy("a", a, 60), on_toy("b", b, 50), offer("c", c), drivers=[Driver()]) as rt:
-        a.act = raising(RuntimeError("no answer"))
+@pytest.mark.parametrize("how", ["raise", "hang"])
+def test_a_device_on_which_every_kernel_fails_is_lost(how):
+    """Without being told: when all kernels that were opened on a device fail or hang, it is the device."""
+    a, b, c, hang = Kernel(), Kernel(), Kernel(), Hang()
+    with runtime(
+        on_toy("a", a, 60),
+        on_toy("b", b, 50),
+        offer("c", c),
+        drivers=[Driver()],
+        fallback={"deadline_s": 0.2, "failures": 100},
+    ) as rt:
+        a.act = hang if how == "hang" else raising(RuntimeError("no answer"))
         rt.run("scale", row())
         assert states(rt)["a"] is State.SERVING, "one kernel of two fails: that one is to blame"
         b.act = a.act
         rt.run("scale", row())
         assert states(rt) == {"a": State.QUARANTINED, "b": State.QUARANTINED, "c": State.SERVING}
+        hang.release()
 
 
 # The load.

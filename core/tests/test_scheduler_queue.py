@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from concurrent.futures import CancelledError, Future, wait
-from pathlib import Path
 
 import assay
 import numpy as np
@@ -269,6 +268,26 @@ def test_a_failing_kernel_costs_no_answer(queue, act):
     check(inputs, futures)
 
 
+def test_out_of_memory_is_tried_again_in_smaller_blocks(queue):
+    """A block too large for the memory is halved until it fits: the same kernel serves, and stays."""
+    first = hold(queue)
+
+    def small(x):
+        if len(x) > 4:
+            raise MemoryError
+
+    queue.act = lambda x: queue.hang(x) if x[0] == -99 else small(x)
+    inputs = [row(n, n) for n in range(8)]
+    futures = [queue.rt.submit("scale", x) for x in inputs]
+    queue.hang.release()
+    first.result(10)
+    check(inputs, futures)
+    assert [len(block) for block in queue.blocks] == [16, 8, 4, 4, 8, 4, 4]
+    counters = queue.rt.explain("scale")["items"].counters
+    assert (counters.calls, dict(counters.failures)) == (9, {"out_of_memory": 1})
+    assert queue.rt.explain("scale")["items"].state is State.SERVING
+
+
 def test_a_failure_that_passes_is_still_one(queue):
     """When both halves of a failed block are right, the kernel has failed once and has served everybody."""
     first, failed = hold(queue), []
@@ -405,15 +424,6 @@ def test_cancelled_requests_never_reach_the_kernel(queue):
 
 
 # asyncio.
-
-
-def test_the_example_for_asyncio(queue):
-    """What docs/serving.md shows works as it stands there."""
-    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
-    (example,) = [block for block in page.split("```") if "wrap_future" in block]
-    scope = {}
-    exec(example.removeprefix("python\n").replace('"mel"', '"scale"'), scope)
-    assert np.array_equal(asyncio.run(scope["features"](queue.rt, row(1, 2))), [2, 4])
 
 
 def test_from_asyncio(queue):

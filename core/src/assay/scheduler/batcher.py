@@ -361,8 +361,8 @@ class Batcher:
             self._leave(kind, request)
             self._send_anew(request)
 
-    def _run(self, kind: Kind, kernel: Kernel, parts: Sequence[Part]) -> bool:
-        """Run a block; one that fails is halved until only who is guilty fails. Whether all went well."""
+    def _run(self, kind: Kind, kernel: Kernel, parts: Sequence[Part], *, halved: bool = False) -> bool:
+        """Run a block; one that fails is halved until only who is guilty fails. Whether all were served."""
         leg, deadline_s = kind.leg, parts[0].request.deadline_s
         items = Joined(parts)
         work = partial(kernel.run_items, items, leg.item_params, leg.spec.dtype)
@@ -382,8 +382,8 @@ class Batcher:
                     self._fail(kind, part.request, error)
                 return False
             half = len(parts) // 2
-            good = [self._run(kind, kernel, some) for some in (parts[:half], parts[half:])]
-            if all(good):  # each half is right now, so no request was guilty
+            good = [self._run(kind, kernel, some, halved=True) for some in (parts[:half], parts[half:])]
+            if all(good) and not halved:  # each half is right now, so no request was guilty
                 self._dispatcher.accuse(leg, parts[0].request.inputs, error)
             return all(good)
         elapsed = time.perf_counter() - start

@@ -105,14 +105,20 @@ def summary(dispatchers: Mapping[str, Dispatcher]) -> str:
     lines = []
     for name, op in metrics(dispatchers)["ops"].items():
         work = f"{op['work']:.6g} {op['work_unit']} in {op['seconds']:.3g} s"
-        lines.append(f"{name}: {op['calls']} calls, {work}{_speed(op)}")
+        refused = op["queue"]["refused"]
+        lines.append(
+            f"{name}: {op['calls']} calls, {work}{_speed(op)}{f', {refused} refused' if refused else ''}"
+        )
         for id, row in op["implementations"].items():
             if not row["calls"] and not row["failures"]:
                 continue
             facts = [f"{row['calls']} calls", f"{row['share']:.1%} of the time"]
             if row["batches"]:
                 facts.append(f"{row['items'] / row['batches']:.1f} items a batch")
+            if row["queue_seconds"]:
+                facts.append(f"{row['queue_seconds']:.3g} s in the queue")
             facts += [f"{count} {kind}" for kind, count in row["failures"].items()]
+            facts += [f"{row[name]} {name}" for name in ("fallbacks", "quarantines") if row[name]]
             if row["state"] == State.QUARANTINED:
                 facts.append("in quarantine")
             lines.append(f"  {id}: {', '.join(facts)}{_speed(row)}")
