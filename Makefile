@@ -21,7 +21,7 @@ PLUGINS := plugins/mel plugins/gelu plugins/attention
 PACKAGES := -e "core[cli]" -e "plugins/mel[asrfront,audio,librosa,plot]" \
 	-e "plugins/gelu[onnxruntime,scipy]" -e "plugins/attention[onnxruntime]"
 TEST_TOOLS := pytest pytest-xdist hypothesis ruff mypy onnx ml_dtypes build
-PEERS := torch==2.13.0 transformers faster-whisper
+PEERS := torch==2.13.0 transformers faster-whisper threadpoolctl
 
 SOURCES := core/src $(PLUGINS:=/src) kernels/src
 TESTS := core/tests $(PLUGINS:=/tests) kernels/tests tests
