@@ -81,9 +81,10 @@ def test_xrt_is_there_but_pyxrt_is_not_what_is_needed(no_pyxrt, tmp_path, files,
 def test_pyxrt_is_found_where_xrt_puts_it(no_pyxrt, tmp_path, monkeypatch):
     """XILINX_XRT, which XRT's setup.sh sets, leads to pyxrt although it is not on the path."""
     simxrt.write_drop_in(tmp_path / "xrt/python", "strix", fatal="raise")
+    (tmp_path / "xrt/version.json").write_text('{"BUILD_VERSION": "2.21.75"}')
     monkeypatch.setenv("XILINX_XRT", str(tmp_path / "xrt"))
     device = XrtDriver().find({"root": str(tmp_path)})
-    assert (device.name, device.generation) == ("NPU Strix", "npu2")
+    assert (device.name, device.generation, device.driver) == ("NPU Strix", "npu2", "2.21.75")
     XrtDriver().close(device)
 
 

@@ -107,7 +107,7 @@ def load_pyxrt(root: Path = Path("/")) -> ModuleType:
     Raises:
         DeviceUnavailable: It is not there, made for another Python, too old, or does not load.
     """
-    base = Path(os.environ.get("XILINX_XRT", root / "opt/xilinx/xrt"))
+    base = _base(root)
     folder = str(base / "python")
     added = (
         "pyxrt" not in sys.modules and importlib.util.find_spec("pyxrt") is None and folder not in sys.path
@@ -127,6 +127,11 @@ def load_pyxrt(root: Path = Path("/")) -> ModuleType:
             "install XRT 2.18 or later",
         )
     return pyxrt
+
+
+def _base(root: Path) -> Path:
+    """Where XRT is: its setup.sh sets the variable."""
+    return Path(os.environ.get("XILINX_XRT", root / "opt/xilinx/xrt"))
 
 
 def _not_imported(error: ImportError, base: Path, root: Path) -> DeviceUnavailable:
@@ -189,7 +194,7 @@ def _locked_limit() -> float:
 
 def _versions(root: Path) -> dict[str, str]:
     try:
-        text = (root / "opt/xilinx/xrt/version.json").read_text()
+        text = (_base(root) / "version.json").read_text()
         xrt = str(json.loads(text).get("BUILD_VERSION", ""))
     except (OSError, ValueError, AttributeError):
         xrt = ""
