@@ -261,7 +261,7 @@ def test_one_byte_of_the_kernels_file_makes_its_certificate_void(toy, tmp_path):
 
     decision, proved = start(tmp_path / "ledger")
     assert proved == ["double.plain"]
-    assert "its certificate is void: " in reasons(decision)[0]
+    assert "its certificate was void: " in reasons(decision)[0]
     assert re.search("module was [0-9a-f]{8}, is [0-9a-f]{8}(;|$)", reasons(decision)[0])
     assert "numpy was" not in reasons(decision)[0]
 
@@ -289,7 +289,7 @@ def test_another_version_of_a_required_package_makes_a_certificate_void(toy, tmp
     decision, proved = start(tmp_path / "ledger")
     assert proved[0] == "double.lacking"
     assert "double.plain" not in proved
-    assert reasons(decision, "lacking")[0].startswith("its certificate is void: package fancy was 2.0 ")
+    assert reasons(decision, "lacking")[0].startswith("proved anew, since its certificate was void: package fancy was 2.0 ")
     assert ", is 2.1 " in reasons(decision, "lacking")[0]
 
 

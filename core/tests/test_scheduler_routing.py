@@ -187,6 +187,12 @@ def test_a_served_request_is_not_kept_alive():
             assert reference() is None, way
 
 
+def test_masked_arrays_are_refused(served):
+    """What their mask hides would take part."""
+    with pytest.raises(assay.InvalidInput, match="x is a masked array; fill it first"):
+        served[2](np.ma.masked_array([1.0, 2.0], [0, 1]))
+
+
 def test_counters_lose_nothing_under_threads(served):
     """Eight threads on the short way, each call counted."""
     _, _, op = served

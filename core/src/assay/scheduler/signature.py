@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,8 @@ def as_array(op: Operation[Any, Any], name: str, dtypes: frozenset[str], value: 
         InvalidInput: It cannot be.
     """
     accepted = ", ".join(sorted(dtypes))
-    if np.ma.isMaskedArray(value):
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
+    if masked is not None and isinstance(value, masked.MaskedArray):
         raise InvalidInput(f"{op.name}: {name} is a masked array; fill it first (accepted: {accepted})")
     try:
         array = np.asarray(value)
