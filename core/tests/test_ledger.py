@@ -289,7 +289,9 @@ def test_another_version_of_a_required_package_makes_a_certificate_void(toy, tmp
     decision, proved = start(tmp_path / "ledger")
     assert proved[0] == "double.lacking"
     assert "double.plain" not in proved
-    assert reasons(decision, "lacking")[0].startswith("proved anew, since its certificate was void: package fancy was 2.0 ")
+    assert reasons(decision, "lacking")[0].startswith(
+        "proved anew, since its certificate was void: package fancy was 2.0 "
+    )
     assert ", is 2.1 " in reasons(decision, "lacking")[0]
 
 

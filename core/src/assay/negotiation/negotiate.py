@@ -194,7 +194,8 @@ class Negotiation:
             return self.prover.prove(op, candidate, lane)
         key = self._key(op, candidate)
         if changed := self.ledger.why_not(key):
-            candidate.reasons.append(Reason(ReasonCode.REPROVED, f"proved anew, since its certificate was void: {changed}"))
+            told = "its certificate is void" if frozen else "proved anew, since its certificate was void"
+            candidate.reasons.append(Reason(ReasonCode.REPROVED, f"{told}: {changed}"))
         if frozen:
             raise _refused(f"run `assay prove {candidate.id}` on this machine")
         with self._alone(candidate.id):
