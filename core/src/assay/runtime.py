@@ -309,7 +309,7 @@ class Runtime:
                     events=self._events,
                     lanes=self._lanes,
                     steward=self._steward,
-                    hooks=self._warden.hooks,
+                    warden=self._warden,
                 )
             else:
                 dispatchers[name] = dispatcher

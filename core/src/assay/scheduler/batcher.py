@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -51,26 +52,24 @@ KINDS = 64
 """Kinds of items whose habits are remembered."""
 
 
+@dataclass(slots=True, eq=False)
 class Kind:
     """Requests whose items may share a block: the same kernel, item shapes, dtype and parameters."""
 
-    __slots__ = ("company", "ended", "left", "leg", "requests", "room", "seconds", "under_way")
-
-    def __init__(self, leg: Leg) -> None:
-        self.leg = leg
-        self.requests: deque[Request] = deque()
-        """Those with items that are in no block yet."""
-        self.left = 0
-        """Requests that no longer waited after the last deal."""
-        self.under_way: list[Request] = []
-        """Those with items in the block that runs."""
-        self.company = 0
-        """Requests in the last block."""
-        self.room = 1
-        """Items that fit in a block."""
-        self.ended = 0.0
-        self.seconds = 0.0
-        """The kernel's own time for a block, smoothed."""
+    leg: Leg
+    requests: deque[Request] = field(default_factory=deque)
+    """Those with items that are in no block yet."""
+    left: int = 0
+    """Requests that no longer waited after the last deal."""
+    under_way: Sequence[Request] = ()
+    """Those with items in the block that runs."""
+    company: int = 0
+    """Requests in the last block."""
+    room: int = 1
+    """Items that fit in a block."""
+    ended: float = 0.0
+    seconds: float = 0.0
+    """The kernel's own time for a block, smoothed."""
 
     def deal(self, room: int) -> list[Part]:
         """Fill a block: an equal part for everybody, and what is left over in order of arrival."""
@@ -244,7 +243,7 @@ class Batcher:
                     for request in [*kind.under_way, *kind.requests]:
                         if not request.future.done():
                             self._fail(kind, request, error)
-                kind.under_way = []
+                kind.under_way = ()
                 if kind.requests:
                     self._busy.append(kind)
 
@@ -309,39 +308,12 @@ class Batcher:
         if not kind.requests:
             return
         room = kind.room = kernel.plan.batch_size * (1 if kernel.begin is None else IN_FLIGHT)
-        first = kind.requests[0]
-        if len(kind.requests) == 1 and not first.started and first.total <= room and first.deadline_s is None:
-            kind.requests.clear()
-            kind.under_way = [first]
-            self._run_lone(kind, first)
-            return
         dealt = kind.deal(room)
         self.left(kind.left)
         parts = [part for part in dealt if self._opened(kind, kernel, part.request)]
         kind.under_way = [part.request for part in parts]
         if parts:
             self._run(kind, kernel, parts)
-
-    def _run_lone(self, kind: Kind, request: Request) -> None:
-        """The short way of a request that has nobody to share with."""
-        if not request.begin():
-            return
-        leg = request.leg
-        try:
-            leg.admit(request.inputs)
-        except InvalidInput as error:
-            request.reject(error)
-            return
-        try:
-            result, elapsed = leg.answer(request.inputs)
-        except Retired:
-            self._send_anew(request)
-        except BaseException as error:  # noqa: BLE001  # a kernel may raise anything
-            self._fail(kind, request, error)
-        else:
-            leg.count(elapsed)
-            kind.note(1, elapsed)
-            self._deliver(request, result)
 
     def _opened(self, kind: Kind, kernel: Kernel, request: Request) -> bool:
         try:

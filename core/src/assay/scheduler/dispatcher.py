@@ -21,7 +21,7 @@ from assay.scheduler.blame import Fault, examine
 from assay.scheduler.capture import Captures
 from assay.scheduler.deadline import Lanes
 from assay.scheduler.events import Events
-from assay.scheduler.quarantine import Hooks, Quarantine, looser
+from assay.scheduler.quarantine import Quarantine, looser
 from assay.scheduler.roster import Roster
 from assay.scheduler.route import Leg, Route
 from assay.scheduler.server import Load, Retired, Server
@@ -30,6 +30,7 @@ from assay.scheduler.steward import Steward
 
 if TYPE_CHECKING:
     from assay.scheduler.bound import BoundOperation
+    from assay.scheduler.warden import Warden
 
 CERTAIN = frozenset({"device_lost", "load"})
 """Faults that need no other plan's success to be the kernel's."""
@@ -47,10 +48,10 @@ class Dispatcher:
         events: Events,
         lanes: Lanes,
         steward: Steward,
-        hooks: Hooks,
+        warden: Warden,
     ) -> None:
         servers = [Server(c, load, slate.kernels.get(c.id)) for c in slate.ranked]
-        self.quarantine = Quarantine(Roster(slate, config, servers), events, hooks, self._forget)
+        self.quarantine = Quarantine(Roster(slate, config, servers), events, warden, self._forget)
         self.events = events
         self.lanes = lanes
         self.shadow = Shadow(self.quarantine, events, lanes, steward)

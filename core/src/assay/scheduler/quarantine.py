@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.contract.candidate import Candidate, State
 from assay.contract.capabilities import Accuracy
@@ -17,6 +16,9 @@ from assay.scheduler.events import Events
 from assay.scheduler.roster import Roster
 from assay.scheduler.server import Server
 
+if TYPE_CHECKING:
+    from assay.scheduler.warden import Warden
+
 DOUBLINGS = 10
 """How often the waiting time doubles at most."""
 
@@ -24,25 +26,13 @@ FORGIVEN_AFTER = 10
 """Who has served this many times as long as it last waited starts again at the first waiting time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What quarantine asks of the runtime, which knows the other operations and the background thread."""
-
-    sentenced: Callable[[Server], None] = lambda server: None
-    """Have it probed when its time has come."""
-    device_failing: Callable[[Server], bool] = lambda server: False
-    """Whether every kernel on the server's device fails."""
-    device_lost: Callable[[str, str], None] = lambda device, why: None
-    """Take out everything on a device, whatever the operation."""
-
-
 class Quarantine:
     """The state of one operation's servers. The lock guards state only, never a running kernel."""
 
-    def __init__(self, roster: Roster, events: Events, hooks: Hooks, changed: Callable[[], None]) -> None:
+    def __init__(self, roster: Roster, events: Events, warden: Warden, changed: Callable[[], None]) -> None:
         self.roster = roster
         self._events = events
-        self._hooks = hooks
+        self._warden = warden
         self._changed = changed
         self._lock = threading.Lock()
 
@@ -54,7 +44,7 @@ class Quarantine:
             self._restate()
         for server in self.roster.servers:
             if server.quarantined:
-                self._hooks.sentenced(server)
+                self._warden.sentenced(server)
         return old
 
     def accuse(self, fault: Fault) -> None:
@@ -66,8 +56,8 @@ class Quarantine:
             limit = 1  # it does not load: trying again at once tells nothing new
         elif fault.kind == "out_of_memory":
             limit = max(limit, 2)  # one event says more about the load than about the kernel
-        if fault.kind == "device_lost" or self._hooks.device_failing(server):
-            self._hooks.device_lost(device_of(server), fault.what)
+        if fault.kind == "device_lost" or self._warden.device_failing(server):
+            self._warden.device_lost(device_of(server), fault.what)
         elif failures >= limit:
             self.impose(server, f"{failures} failure(s), the last: {fault.what}")
 
@@ -136,7 +126,7 @@ class Quarantine:
             seconds=server.wait_s,
             **extra,
         )
-        self._hooks.sentenced(server)
+        self._warden.sentenced(server)
 
     def _restate(self) -> None:
         for index, server in enumerate(self.roster.active):

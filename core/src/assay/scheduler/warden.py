@@ -12,7 +12,7 @@ from assay.negotiation.proof import ProofFailed, prove
 from assay.negotiation.prover import within
 from assay.scheduler.dispatcher import Dispatcher
 from assay.scheduler.events import Events
-from assay.scheduler.quarantine import Hooks, device_of
+from assay.scheduler.quarantine import device_of
 from assay.scheduler.server import Server
 from assay.scheduler.steward import Steward
 
@@ -28,16 +28,14 @@ class Warden:
         self._steward = steward
         self._dispatchers: Mapping[str, Dispatcher] = {}
         self._negotiation: Negotiation | None = None
-        self.hooks = Hooks(
-            sentenced=self._sentenced, device_failing=self._device_failing, device_lost=self._device_lost
-        )
 
     def put_in_charge(self, dispatchers: Mapping[str, Dispatcher], negotiation: Negotiation) -> None:
         """Care for these from now on."""
         self._dispatchers, self._negotiation = dispatchers, negotiation
         self._plan_proof(negotiation)
 
-    def _sentenced(self, server: Server) -> None:
+    def sentenced(self, server: Server) -> None:
+        """Have it probed when its time has come."""
         self._steward.at(server.until, lambda: self._probe(server))
 
     def _probe(self, server: Server) -> None:
@@ -93,7 +91,7 @@ class Warden:
         negotiation.prover.close()
         self._plan_proof(negotiation)
 
-    def _device_failing(self, server: Server) -> bool:
+    def device_failing(self, server: Server) -> bool:
         """Whether every kernel that was opened on a device, and there are several, fails now."""
         plan = server.candidate.plan
         if plan is None or plan.device.kind == "cpu":
@@ -102,7 +100,8 @@ class Warden:
         on_it = [s for s in servers if device_of(s) == plan.device.id and s.kernel is not None]
         return len(on_it) > 1 and all(s.failing or s.quarantined for s in on_it)
 
-    def _device_lost(self, device: str, why: str) -> None:
+    def device_lost(self, device: str, why: str) -> None:
+        """Take out everything on a device, whatever the operation."""
         dispatchers = self._dispatchers.values()
         gone = [id for d in dispatchers for id in d.quarantine.impose_on_device(device, why)]
         if gone:
