@@ -16,7 +16,7 @@ from assay.negotiation.exam import Exam, ProofFailed
 from assay.negotiation.kernel import Kernel
 from assay.negotiation.proof import prove
 
-ADVICE_S = 1.5
+ADVICE_S = 6.0
 """How long narrower declarations are tried after a proof has failed."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,9 +25,14 @@ REPEATED = 0.25
 CALLS, CALLS_S = 256, 0.04
 """How often, and for how long, one question and its twin are asked in random order."""
 
-TRACED, TRACED_S = 10, 1.0
-"""Calls of each thread in which every line of Python lets the others run, and how long they may take:
-on a busy machine a thread waits long for its turn."""
+TRACED, TRACED_S = 40, 1.0
+"""Calls of each thread that stop at the kernel's lines of Python for others to overtake, and their time."""
+
+HELD, HELD_S = 2, 0.03
+"""How many times threads stop at one line, and for how long at most: until another has done a whole call."""
+
+LIBRARIES = ("assay.", "numpy.")
+"""Whose lines nobody stops at: they are not the kernel's."""
 
 THREADS, THREADS_S, THREAD_SIZES = 4, 0.02, (700, 6000)
 """How many threads call at a time, for how long each, and how large what they ask for is."""
@@ -235,28 +241,41 @@ def _call_together(
     barrier = threading.Barrier(count)
     most = min(CALLS, ELEMENTS // (count * max(1, pair[0][0].expected.size)))
 
-    start = time.perf_counter()
-
-    def give_way(frame: Any, event: str, arg: Any) -> Any:
-        """Let the others run after every line of Python, for a while."""
-        if time.perf_counter() > start + TRACED_S or frame.f_globals.get("__name__", "").startswith("assay."):
-            return None
-        time.sleep(1e-6)
-        return give_way
+    traced, stopped = set(range(count)), set[int]()
+    held: Counter[tuple[Any, int]] = Counter()
 
     def work(first: int) -> None:
         barrier.wait()
-        calls = 0
+        start, calls = time.perf_counter(), 0
+
+        def stop(frame: Any, event: str, arg: Any) -> Any:
+            """Before a line that nobody has stopped at: let another thread do a whole call meanwhile."""
+            now, line = time.perf_counter(), (frame.f_code, frame.f_lineno)
+            if now > start + TRACED_S or frame.f_globals.get("__name__", "").startswith(LIBRARIES):
+                return None
+            if held[line] < HELD and len(stopped | {first}) < len(traced):
+                held[line] += 1
+                stopped.add(first)
+                # So many calls have ended that one of them has begun after this stop.
+                enough = len(answers) + count
+                while len(answers) < enough and time.perf_counter() < now + HELD_S:
+                    time.sleep(1e-6)
+                stopped.discard(first)
+            return stop
+
         while calls < 2 or time.perf_counter() < start + (TRACED_S if calls < TRACED else THREADS_S):
             if calls >= most:
                 break
+            if calls == TRACED:
+                traced.discard(first)
             question, inputs = pair[(first + calls) % len(pair)]
             calls += 1
-            sys.settrace(give_way if calls < TRACED else None)
+            sys.settrace(stop if calls < TRACED else None)
             try:
                 answers.append((question, _serve(gate.kernel, question, inputs)))
             except Wrong as wrong:
                 failed.append(wrong)
+        traced.discard(first)
 
     # Threads of their own also leave alone whatever traces this one.
     threads = [threading.Thread(target=work, args=(first,), daemon=True) for first in range(count)]
