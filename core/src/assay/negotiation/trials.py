@@ -25,11 +25,13 @@ REPEATED = 0.25
 CALLS, CALLS_S = 256, 0.04
 """How often, and for how long, one question and its twin are asked in random order."""
 
-TRACED, TRACED_S = 40, 1.0
-"""Calls of each thread that stop at the kernel's lines of Python for others to overtake, and their time."""
+TRACED, TRACED_S = 24, 0.5
+"""Calls of each thread that stop at the kernel's lines of Python for others to overtake, and the processor's
+time that all of them take together."""
 
-HELD, HELD_S = 2, 0.03
-"""How many times threads stop at one line, and for how long at most: until another has done a whole call."""
+HELD, HELD_S, VISITS = 2, 0.25, 64
+"""How many times threads stop at one line until another has done a whole call, for how long at most, and
+in how many calls of one function."""
 
 LIBRARIES = ("assay.", "numpy.")
 """Whose lines nobody stops at: they are not the kernel's."""
@@ -246,31 +248,35 @@ def _call_together(
 
     def work(first: int) -> None:
         barrier.wait()
-        start, calls = time.perf_counter(), 0
+        start, spent, calls = time.perf_counter(), time.process_time() + TRACED_S, 0
 
         def stop(frame: Any, event: str, arg: Any) -> Any:
             """Before a line that nobody has stopped at: let another thread do a whole call meanwhile."""
-            now, line = time.perf_counter(), (frame.f_code, frame.f_lineno)
-            if now > start + TRACED_S or frame.f_globals.get("__name__", "").startswith(LIBRARIES):
+            line = frame.f_code, frame.f_lineno
+            if time.process_time() > spent or frame.f_globals.get("__name__", "").startswith(LIBRARIES):
                 return None
+            if event == "call":
+                held[frame.f_code, 0] += 1
+                return stop if held[frame.f_code, 0] <= VISITS else None
             if held[line] < HELD and len(stopped | {first}) < len(traced):
-                held[line] += 1
                 stopped.add(first)
-                # So many calls have ended that one of them has begun after this stop.
-                enough = len(answers) + count
-                while len(answers) < enough and time.perf_counter() < now + HELD_S:
+                # When so many calls have ended, one of them has begun after this stop.
+                enough, end = len(answers) + count, time.perf_counter() + HELD_S
+                while len(answers) < enough and len(stopped) < len(traced) and time.perf_counter() < end:
                     time.sleep(1e-6)
                 stopped.discard(first)
+                held[line] += len(answers) >= enough
             return stop
 
-        while calls < 2 or time.perf_counter() < start + (TRACED_S if calls < TRACED else THREADS_S):
-            if calls >= most:
+        while calls < most:
+            tracing = calls < TRACED and time.process_time() < spent
+            if calls > 1 and not tracing and time.perf_counter() > start + THREADS_S:
                 break
             if calls == TRACED:
                 traced.discard(first)
             question, inputs = pair[(first + calls) % len(pair)]
             calls += 1
-            sys.settrace(stop if calls < TRACED else None)
+            sys.settrace(stop if tracing else None)
             try:
                 answers.append((question, _serve(gate.kernel, question, inputs)))
             except Wrong as wrong:
