@@ -43,7 +43,7 @@ HANG_S = 1.5
 SLOWER = 3.0
 """How many times as long as in quiet times a call may take (the 99th percentile)."""
 
-FAULTY = 0.01
+FAULTY = 0.02
 """The least share of calls that must have met a fault, or the run has shown nothing."""
 
 STEP = math.log(1.02)
