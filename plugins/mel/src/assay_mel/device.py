@@ -28,8 +28,8 @@ ZERO_POINT = 68
 """The code of 0; -128 is then -10 exactly, which is what silence gives."""
 
 UNIT = 32767  # what a window of 1 and a filter's largest weight become
-SPECTRUM_SHIFT = 14  # leaves 24 bits of a transform's 38, so that a square has 48
-POWER_SHIFT = 3  # the largest shift that is needed for a band's sum to stay below 2^63
+SPECTRUM_SHIFT = 12  # leaves 26 bits of a transform's 38, so that a square has 52
+POWER_SHIFT = 5  # a band's sum stays below 2^62, since all bins together hold less than 2^76 (Parseval)
 LOG_BITS = 10  # fraction bits of a binary logarithm
 TABLE_BITS = 8  # leading bits of a mantissa that are looked up
 CODE_SHIFT = 24
