@@ -148,7 +148,9 @@ def _show(report: dict[str, Any]) -> None:
         f"Difference: {report['difference']:.1e} at most, {report['difference_rms']:.1e} root mean square."
     )
     out.print(f"{fast['id']} was {slow['seconds'] / fast['seconds']:.1f} times faster.")
-    out.print("Error: against the float64 definition of this input, where it comes closest to what is admitted.")
+    out.print(
+        "Error: against the float64 definition of this input, where it comes closest to what is admitted."
+    )
     for row in report["implementations"]:
         if row["wrong"]:
             out.print(f"{row['id']} is wrong on this input: {row['wrong']}", style="red")

@@ -25,7 +25,7 @@ from assay.negotiation.ledger import Ledger, Race
 from assay.negotiation.loading import load
 from assay.negotiation.proof import ProofFailed, prove_once
 from assay.negotiation.prover import Prover, within
-from assay.negotiation.rank import rank, static_key
+from assay.negotiation.rank import rank, say_why, static_key
 from assay.negotiation.screen import Terms, screen
 from assay.registry import Registry
 
@@ -128,6 +128,7 @@ class Negotiation:
         slate = Slate(op, Decision(name, order))
         self._bind(slate)
         serving = [c for c in order if c.verdict is not Verdict.REJECTED]
+        say_why(serving, demand, self.config.select)
         refused = sorted((c for c in candidates if c.verdict is Verdict.REJECTED), key=lambda c: c.id)
         slate.decision = Decision(name, [*serving, *refused])
         for candidate in refused:
@@ -274,7 +275,6 @@ class Negotiation:
             slate.kernels[candidate.id] = kernel
             if chosen and candidate.verdict is Verdict.STANDBY:
                 candidate.verdict, candidate.state = Verdict.CHOSEN, State.SERVING
-                candidate.reasons.append(Reason(ReasonCode.BEST, "the best that also loads in this process"))
             if len(slate.kernels) == 2:
                 return
 

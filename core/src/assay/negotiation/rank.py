@@ -19,7 +19,7 @@ Key = tuple[int, int, str, str]
 
 
 def rank(proven: Sequence[Candidate], demand: OpConfig, select: Select) -> list[Candidate]:
-    """The total order; reasons are noted and verdicts set."""
+    """The total order; verdicts are set, and vetoes noted."""
     order = sorted(proven, key=lambda candidate: static_key(candidate, demand))
     if select == "auto":
         order = _veto(order, demand)
@@ -28,8 +28,13 @@ def rank(proven: Sequence[Candidate], demand: OpConfig, select: Select) -> list[
     for index, candidate in enumerate(order):
         candidate.verdict = Verdict.STANDBY if index else Verdict.CHOSEN
         candidate.state = State.STANDBY if index else State.SERVING
-        candidate.reasons.append(_why(candidate, order, demand, select))
     return order
+
+
+def say_why(order: Sequence[Candidate], demand: OpConfig, select: Select) -> None:
+    """Note for each of those that may serve why it is where it is."""
+    for candidate in order:
+        candidate.reasons.append(_why(candidate, order, demand, select))
 
 
 def static_key(candidate: Candidate, demand: OpConfig) -> Key:

@@ -25,9 +25,9 @@ REPEATED = 0.25
 CALLS, CALLS_S = 256, 0.04
 """How often, and for how long, one question and its twin are asked in random order."""
 
-TRACED, TRACED_S = 24, 0.5
-"""Calls of each thread that stop at the kernel's lines of Python for others to overtake, and the processor's
-time that all of them take together."""
+TRACED, TRACED_S, STOPS_S = 24, 0.5, 2.0
+"""Calls of each thread that stop at the kernel's lines of Python for others to overtake, the processor's
+time that all of them take together, and how long they go on."""
 
 HELD, HELD_S, VISITS = 2, 0.25, 64
 """How many times threads stop at one line until another has done a whole call, for how long at most, and
@@ -253,7 +253,8 @@ def _call_together(
         def stop(frame: Any, event: str, arg: Any) -> Any:
             """Before a line that nobody has stopped at: let another thread do a whole call meanwhile."""
             line = frame.f_code, frame.f_lineno
-            if time.process_time() > spent or frame.f_globals.get("__name__", "").startswith(LIBRARIES):
+            late = time.process_time() > spent or time.perf_counter() > start + STOPS_S
+            if late or frame.f_globals.get("__name__", "").startswith(LIBRARIES):
                 return None
             if event == "call":
                 held[frame.f_code, 0] += 1
@@ -265,11 +266,11 @@ def _call_together(
                 while len(answers) < enough and len(stopped) < len(traced) and time.perf_counter() < end:
                     time.sleep(1e-6)
                 stopped.discard(first)
-                held[line] += len(answers) >= enough
+                held[line] += 1
             return stop
 
         while calls < most:
-            tracing = calls < TRACED and time.process_time() < spent
+            tracing = calls < TRACED and time.process_time() < spent and time.perf_counter() < start + STOPS_S
             if calls > 1 and not tracing and time.perf_counter() > start + THREADS_S:
                 break
             if calls == TRACED:
