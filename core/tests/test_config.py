@@ -173,10 +173,14 @@ def test_the_users_own_file(tmp_path):
 
 def test_paths_are_relative_to_the_file(tmp_path):
     """A ledger or a folder of kernels belongs to the file that names it, not to the working directory."""
-    path = file("[proof]\nledger = 'certificates'\n[kernels]\npaths = ['k', '/abs']\n", "deep/assay.toml")
+    text = (
+        "[proof]\nledger = 'certificates'\n[kernels]\npaths = ['k', '/abs']\n[fallback]\ncapture = 'failed'\n"
+    )
+    path = file(text, "deep/assay.toml")
     config = load(path, environ={}).config
     assert config.proof.ledger == tmp_path / "deep" / "certificates"
     assert config.kernels.paths == (tmp_path / "deep" / "k", Path("/abs"))
+    assert config.fallback.capture == tmp_path / "deep" / "failed"
 
 
 @pytest.mark.parametrize(

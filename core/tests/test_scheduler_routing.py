@@ -43,6 +43,19 @@ def test_each_signature_goes_to_the_first_that_takes_it(served):
             assert np.array_equal(result, expect(x, factor))
 
 
+def test_serving_is_who_serves_the_callable():
+    """Where an implementation is required, it is named and not the one that ranks first; None in quarantine."""
+    second = Kernel()
+    with runtime(offer("first", Kernel(), 60), offer("second", second), fallback={"failures": 1}) as rt:
+        required = rt.op("scale", require="sec*")
+        assert (rt.op("scale").serving, required.serving) == ("scale.first", "scale.second")
+        second.act = raising(RuntimeError())
+        with pytest.raises(assay.OperationFailed):
+            required(row())
+        assert (rt.op("scale").serving, required.serving) == ("scale.first", None)
+        assert repr(required) == "<assay operation scale: nothing serves>"
+
+
 def test_a_parameter_is_told_by_its_type_too(served):
     """1 and True are equal and still not the same parameter: a route found for one is not the other's."""
     _, _, op = served

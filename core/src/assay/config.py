@@ -193,9 +193,11 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     base = path.resolve().parent  # paths in a file are relative to that file
-    proof, kernels = data.get("proof"), data.get("kernels")
-    if isinstance(proof, dict) and isinstance(proof.get("ledger"), str):
-        proof["ledger"] = base / Path(proof["ledger"]).expanduser()
+    for table, key in (("proof", "ledger"), ("fallback", "capture")):
+        given = data.get(table)
+        if isinstance(given, dict) and isinstance(given.get(key), str):
+            given[key] = base / Path(given[key]).expanduser()
+    kernels = data.get("kernels")
     if isinstance(kernels, dict) and isinstance(kernels.get("paths"), list):
         kernels["paths"] = [base / Path(str(one)).expanduser() for one in kernels["paths"]]
     return data

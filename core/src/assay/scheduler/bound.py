@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from numpy import ndarray
 
 from assay.contract.errors import AssayError, InvalidInput
+from assay.contract.naming import selects
 from assay.contract.operation import Array, Arrays, Operation, Spec
 from assay.scheduler.hot import Hot, shortest
 from assay.scheduler.route import Route
@@ -89,9 +90,9 @@ class BoundOperation(Generic[P, R]):
 
     @property
     def serving(self) -> str | None:
-        """The id of the implementation that serves now."""
-        active = self._dispatcher.roster.active
-        return active[0].candidate.id if active else None
+        """The id of the implementation that serves now, among those that were required."""
+        active = (server.candidate.id for server in self._dispatcher.roster.active)
+        return next((id for id in active if self._require is None or selects(self._require, id)), None)
 
     if TYPE_CHECKING:
 
