@@ -44,7 +44,7 @@ def test_each_signature_goes_to_the_first_that_takes_it(served):
 
 
 def test_serving_is_who_serves_the_callable():
-    """Where an implementation is required, it is named and not the one that ranks first; None in quarantine."""
+    """Where an implementation is required it is named, not the one that ranks first; None in quarantine."""
     second = Kernel()
     with runtime(offer("first", Kernel(), 60), offer("second", second), fallback={"failures": 1}) as rt:
         required = rt.op("scale", require="sec*")
