@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assay.cli import COMMANDS, main
+from assay.scheduler.capture import save
 
 TOY = Path(__file__).with_name("toy")
 
@@ -323,6 +324,33 @@ def test_prove_frozen_proves_nothing(assay, tmp_path, monkeypatch):
     assert "no valid certificate" in out
     assert assay("prove", "double.plain")[0] == 0
     assert assay("prove", "double.plain", "--frozen")[0] == 0
+
+
+def test_replay_runs_a_captured_input_again(assay, data, tmp_path, monkeypatch):
+    """Everyone's result is held against the reference; exit 1 while the one that failed still does."""
+    sys.modules.pop("assay_toy", None)
+    import assay_toy
+
+    (op,) = assay_toy.assay_operations()
+    x = np.asarray([1, -2.5], np.float32)
+    fixed, failing = (
+        save(tmp_path / "kept", 5, op, f"double.{name}", (x,), {"times": 3}, "raised OSError: a bad day")
+        for name in ("plain", "zeros")
+    )
+    code, out, _ = assay("replay", fixed)
+    assert code == 0
+    assert "double.plain failed on it at " in out
+    assert "raised OSError: a bad day" in out
+
+    monkeypatch.setenv("ASSAY_PLUGINS__ALLOW", "toy,wrong")
+    monkeypatch.setenv("ASSAY_PROOF__MODE", "off")
+    code, told = data("replay", failing)
+    wrong = {one["id"]: bool(one["wrong"]) for one in told["outcomes"]}
+    assert (code, wrong["double.zeros"], wrong["double.plain"]) == (1, True, False)
+    assert told["params"] == {"times": 3}
+
+    code, _, err = assay("replay", tmp_path / "none.npz")
+    assert (code, err.count("\n")) == (1, 1)
 
 
 def test_plugins(data):

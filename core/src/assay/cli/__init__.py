@@ -17,6 +17,7 @@ COMMANDS = (
     "compare",
     "prove",
     "ledger",
+    "replay",
     "new_plugin",
     "plugins",
     "config",
