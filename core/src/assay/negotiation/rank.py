@@ -12,7 +12,7 @@ from assay.contract.reasons import Reason, ReasonCode
 VETO = 1.5
 """A candidate this many times slower than one ranked below it steps behind that one."""
 
-MARGIN = 1.15
+MARGIN = 1.05
 """Measured times within this factor count as equal, so that two starts decide alike."""
 
 Key = tuple[int, int, str, str]
