@@ -46,7 +46,12 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
     for name in [name for name in os.environ if name.startswith("ASSAY_")]:
         monkeypatch.delenv(name)
+    forget_toy()  # another module's tests may have loaded theirs in this process
     yield tmp_path / "toy"
+    forget_toy()
+
+
+def forget_toy():
     for name in [name for name in sys.modules if name.startswith("assay_toy")]:
         del sys.modules[name]
 
