@@ -14,33 +14,19 @@ import argparse
 import importlib
 import importlib.metadata
 import time
-from collections.abc import Callable
-from typing import Any
 
-import archspec.cpu.detect
 import numpy as np
 import onnxruntime
 import torch
+from _native import Float32, Run, native_sets, print_machine, print_table, race, refuse_wrong
 from assay_attention.reference import reference
-from assay_kernels.plugin import FEATURES
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
-
-Float32 = NDArray[np.float32]
-Seconds = NDArray[np.float64]
-Run = Callable[[], Any]
 
 PEER = "ort Attention"
 CASES = (((8, 1500, 64), False), ((6, 1500, 64), False), ((8, 448, 64), True), ((8, 448, 128), False))
 TOLERANCE = 2e-6
 SHARE = 0.95
 """Of its cores: a round counts if every call had as much."""
-
-
-def native_sets() -> list[str]:
-    """The instruction sets that this CPU has, narrowest first."""
-    cpu = frozenset(archspec.cpu.detect.detected_info().features)
-    return [name for name, features in FEATURES.items() if features <= cpu]
 
 
 def native(name: str, inputs: list[Float32], out: Float32, causal: bool, threads: int = 1) -> Run:
@@ -117,20 +103,6 @@ def contestants(inputs: list[Float32], causal: bool) -> dict[str, tuple[Run, Flo
     }
 
 
-def race(runners: dict[str, Run], budget: float) -> dict[str, Seconds]:
-    """Seconds of each contestant, round by round."""
-    rounds: list[list[float]] = []
-    end = time.perf_counter() + budget
-    while time.perf_counter() < end or len(rounds) < 9:
-        seconds: list[float] = []
-        for run in runners.values():
-            start = time.thread_time()
-            run()
-            seconds.append(time.thread_time() - start)
-        rounds.append(seconds)
-    return dict(zip(runners, np.array(rounds).T, strict=True))
-
-
 def draw(shape: tuple[int, int, int]) -> list[Float32]:
     """q, k and v of normal noise."""
     rng = np.random.default_rng(0)
@@ -146,18 +118,9 @@ def report(shape: tuple[int, int, int], causal: bool, budget: float) -> None:
     for name, (run, out) in runners.items():
         run()
         errors[name] = float(np.abs(out - expected).max())
-        if not errors[name] <= TOLERANCE:
-            raise SystemExit(f"{name} is wrong by {errors[name]:.1e} on {shape}: there is nothing to compare")
+        refuse_wrong(name, errors[name], TOLERANCE, shape)
     times = race({name: run for name, (run, _) in runners.items()}, budget)
-    peer = times[PEER]
-    print(f"\n{shape}{', causal' if causal else ''}, one thread, {len(peer)} rounds")
-    print(f"{'':18}{'median ms':>10}{'fastest':>10}{'speed':>8}{'quartiles':>15}{'error':>10}")
-    for name, own in times.items():
-        low, high = np.percentile(peer / own, [25, 75])
-        print(
-            f"{name:18}{np.median(own) * 1e3:10.3f}{own.min() * 1e3:10.3f}"
-            f"{np.median(peer) / np.median(own):7.2f}x{f'{low:.2f} to {high:.2f}':>15}{errors[name]:10.1e}"
-        )
+    print_table(f"{shape}{', causal' if causal else ''}", times, PEER, errors)
 
 
 def on_the_clock(run: Run, threads: int) -> float | None:
@@ -196,10 +159,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of measuring for each table")
     budget = parser.parse_args().budget
     torch.set_num_threads(1)
-    peer = importlib.metadata.version("onnxruntime")
-    print(
-        f"{archspec.cpu.detect.brand_string()}; onnxruntime {peer}; speed: median of {PEER} over own median"
-    )
+    print_machine(f"onnxruntime {importlib.metadata.version('onnxruntime')}", PEER)
     for shape, causal in CASES:
         report(shape, causal, budget)
     report_threads(CASES[0][0], budget)

@@ -12,32 +12,17 @@ import argparse
 import functools
 import importlib
 import importlib.metadata
-import math
-import time
 from collections.abc import Callable
 from typing import Any
 
-import archspec.cpu.detect
 import numpy as np
 import torch
+from _native import Float32, native_sets, print_machine, print_table, race, refuse_wrong
 from assay_gelu.reference import reference
-from assay_kernels.plugin import FEATURES
-from numpy.typing import NDArray
-
-Float32 = NDArray[np.float32]
-Seconds = NDArray[np.float64]
 
 PEER = "torch, out="
 SHAPES = ((2048,), (1500, 1536), (4096, 4096))
 TOLERANCE = 2e-6
-AT_LEAST = 1e-3
-"""Seconds of one measurement: shorter calls are repeated."""
-
-
-def native_sets() -> list[str]:
-    """The instruction sets that this CPU has, narrowest first."""
-    cpu = frozenset(archspec.cpu.detect.detected_info().features)
-    return [name for name, features in FEATURES.items() if features <= cpu]
 
 
 def contestants(x: Float32, out: Float32, approximate: str) -> dict[str, Callable[[], Any]]:
@@ -53,24 +38,6 @@ def contestants(x: Float32, out: Float32, approximate: str) -> dict[str, Callabl
     return runners
 
 
-def seconds_of(run: Callable[[], Any], repeats: int) -> float:
-    """Of one call."""
-    start = time.thread_time()
-    for _ in range(repeats):
-        run()
-    return (time.thread_time() - start) / repeats
-
-
-def race(runners: dict[str, Callable[[], Any]], budget: float) -> dict[str, Seconds]:
-    """Seconds of each contestant, round by round."""
-    repeats = {name: math.ceil(AT_LEAST / seconds_of(run, 3)) for name, run in runners.items()}
-    rounds: list[list[float]] = []
-    end = time.perf_counter() + budget
-    while time.perf_counter() < end or len(rounds) < 9:
-        rounds.append([seconds_of(run, repeats[name]) for name, run in runners.items()])
-    return dict(zip(runners, np.array(rounds).T, strict=True))
-
-
 def report(shape: tuple[int, ...], approximate: str, budget: float) -> None:
     """Print the table of one shape."""
     x = 2 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -82,18 +49,9 @@ def report(shape: tuple[int, ...], approximate: str, budget: float) -> None:
         out.fill(np.nan)
         run()
         errors[name] = float(np.abs(out[:64] - (x[:64] if name == "copy" else expected)).max())
-        if not errors[name] <= TOLERANCE or not np.isfinite(out).all():
-            raise SystemExit(f"{name} is wrong by {errors[name]:.1e} on {shape}: there is nothing to compare")
+        refuse_wrong(name, errors[name] if np.isfinite(out).all() else np.nan, TOLERANCE, shape)
     times = race(runners, budget)
-    peer = times[PEER]
-    print(f"\n{shape}, approximate={approximate!r}, one thread, {len(peer)} rounds")
-    print(f"{'':18}{'median us':>11}{'fastest':>11}{'speed':>8}{'quartiles':>16}{'error':>10}")
-    for name, own in times.items():
-        low, high = np.percentile(peer / own, [25, 75])
-        print(
-            f"{name:18}{np.median(own) * 1e6:11.2f}{own.min() * 1e6:11.2f}"
-            f"{np.median(peer) / np.median(own):7.2f}x{f'{low:.2f} to {high:.2f}':>16}{errors[name]:10.1e}"
-        )
+    print_table(f"{shape}, approximate={approximate!r}", times, PEER, errors, "us")
 
 
 def main() -> None:
@@ -102,8 +60,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of measuring for each table")
     budget = parser.parse_args().budget
     torch.set_num_threads(1)
-    version = importlib.metadata.version("torch")
-    print(f"{archspec.cpu.detect.brand_string()}; torch {version}; speed: median of {PEER} over own median")
+    print_machine(f"torch {importlib.metadata.version('torch')}", PEER)
     for shape in SHAPES:
         report(shape, "none", budget)
     report(SHAPES[1], "tanh", budget)

@@ -16,15 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import archspec.cpu.detect
 import numpy as np
+from _native import Float32, Seconds, native_sets, print_machine, print_table, refuse_wrong
 from asrfront import _ext, whisper
-from assay_kernels.plugin import FEATURES
 from assay_mel import MEL
-from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
-Seconds = NDArray[np.float64]
 Contestant = Callable[[Float32, Float32], Any]
 
 PEER = "asrfront"
@@ -40,12 +36,6 @@ def speech_like(seconds: int) -> Float32:
     level = 0.1 * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, None) ** 2 + 1e-6
     audio: Float32 = (level * rng.standard_normal(t.size)).astype(np.float32)
     return audio
-
-
-def native_sets() -> list[str]:
-    """The instruction sets that this CPU has, narrowest first."""
-    cpu = frozenset(archspec.cpu.detect.detected_info().features)
-    return [name for name, features in FEATURES.items() if features <= cpu]
 
 
 def native(name: str, threads: int = 1) -> Contestant:
@@ -102,21 +92,8 @@ def report(seconds: int, budget: float) -> None:
         returned = run(audio, outs[name])
         features = outs[name] if returned is None else returned
         errors[name] = np.abs(features - expected).max()
-        if not errors[name] <= TOLERANCE:
-            raise SystemExit(
-                f"{name} is wrong by {errors[name]:.1e} on {seconds} s: there is nothing to compare"
-            )
-    times = race(runners, audio, outs, budget)
-    peer = times[PEER]
-    print(f"\n{seconds} s of audio, one thread, {len(peer)} rounds")
-    print(f"{'':20}{'median ms':>10}{'fastest':>10}{'speed':>8}{'quartiles':>15}{'error':>10}")
-    for name, own in times.items():
-        low, high = np.percentile(peer / own, [25, 75])
-        spread = f"{low:.2f} to {high:.2f}"
-        print(
-            f"{name:20}{np.median(own) * 1e3:10.4f}{own.min() * 1e3:10.4f}"
-            f"{np.median(peer) / np.median(own):7.2f}x{spread:>15}{errors[name]:10.1e}"
-        )
+        refuse_wrong(name, errors[name], TOLERANCE, f"{seconds} s")
+    print_table(f"{seconds} s of audio", race(runners, audio, outs, budget), PEER, errors)
 
 
 def report_threads(seconds: int, budget: float) -> None:
@@ -140,8 +117,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, nargs="+", default=[1, 30, 300], help="lengths of audio")
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of measuring for each table")
     arguments = parser.parse_args()
-    peer = importlib.metadata.version("asrfront")
-    print(f"{archspec.cpu.detect.brand_string()}; {PEER} {peer}; speed: median of {PEER} over own median")
+    print_machine(f"{PEER} {importlib.metadata.version('asrfront')}", PEER)
     for seconds in arguments.seconds:
         report(seconds, arguments.budget)
     report_threads(max(arguments.seconds), arguments.budget)
