@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # Importing Assay costs next to nothing: its public names load when the first of them is asked for.
-    if name == "__all__" or name[0].isupper() or name in ("hookimpl", "manifests"):
+    if name == "__all__" or not name.startswith("_"):
         from importlib import import_module
 
         public = import_module("assay.public")

@@ -131,7 +131,8 @@ class Runtime:
         return self._now.negotiation.ledger
 
     @property
-    def _negotiation(self) -> Negotiation:
+    def negotiation(self) -> Negotiation:
+        """What certifies candidates and decides between them."""
         return self._now.negotiation
 
     @overload

@@ -17,7 +17,7 @@ from assay.cli import DONE, WRONG
 from assay.cli.options import ConfigFile, Json
 from assay.cli.output import console, emit, size, table
 from assay.cli.plugins import describe
-from assay.cli.remedies import FAULTS
+from assay.cli.remedies import BROKEN
 from assay.cli.session import opened
 from assay.config import Config
 from assay.contract.candidate import Verdict
@@ -203,7 +203,7 @@ def _operations(runtime: Runtime) -> Iterator[Finding]:
         )
         yield Finding(f"operation {name}", health, what, "" if decision.chosen else f"assay explain {name}")
         for candidate in decision.candidates:
-            if candidate.rejected and candidate.reasons[-1].code in FAULTS:
+            if candidate.rejected and candidate.reasons[-1].code in BROKEN:
                 reason = candidate.reasons[-1]
                 yield Finding(
                     candidate.id, Health.WRONG, f"{reason.code.value}: {reason.message}", reason.remedy

@@ -13,7 +13,6 @@ from assay.cli.session import opened, source
 from assay.config import load
 from assay.contract.candidate import Candidate, Certificate
 from assay.contract.naming import near, selects
-from assay.negotiation.negotiate import Negotiation
 from assay.runtime import Runtime
 
 Which = Annotated[
@@ -42,20 +41,15 @@ def command(id: Which = None, frozen: Frozen = False, config: ConfigFile = None,
                 for candidate in able:
                     advance(candidate.id)
                     operation = runtime.registry.operation(candidate.implementation.op)
-                    _negotiation(runtime).certify(operation, candidate, anew=not frozen)
+                    runtime.negotiation.certify(operation, candidate, anew=not frozen)
         finally:
-            _negotiation(runtime).prover.close()
+            runtime.negotiation.prover.close()
     shown = chosen if id and len(chosen) == 1 else [c for c in chosen if c in able]
     if json:
         emit({"candidates": [candidate.dump() for candidate in shown]})
     else:
         _show(shown, every_probe=len(shown) == 1, left_out=len(chosen) - len(shown))
     return WRONG if any(candidate.rejected for candidate in shown) else DONE
-
-
-def _negotiation(runtime: Runtime) -> Negotiation:
-    """The one path on which a runtime certifies."""
-    return runtime._negotiation
 
 
 def _select(runtime: Runtime, id: str | None) -> list[Candidate]:
@@ -66,7 +60,7 @@ def _select(runtime: Runtime, id: str | None) -> list[Candidate]:
     """
     registry = runtime.registry
     every = [
-        candidate for op in sorted(registry.operations) for candidate in _negotiation(runtime)._screened(op)
+        candidate for op in sorted(registry.operations) for candidate in runtime.negotiation.screened(op)
     ]
     chosen = [c for c in every if id is None or id == c.implementation.op or selects(id, c.id)]
     if not chosen:

@@ -8,24 +8,10 @@ from enum import StrEnum
 from assay.config import OpConfig
 from assay.contract.candidate import Candidate, Decision, Verdict
 from assay.contract.naming import selects
-from assay.contract.reasons import Reason, ReasonCode
+from assay.contract.reasons import FAULTS, Reason, ReasonCode
 
-FAULTS = frozenset(
-    {
-        ReasonCode.DUPLICATE,
-        ReasonCode.INVALID_DECLARATION,
-        ReasonCode.ARTIFACT_CHANGED,
-        ReasonCode.NO_CERTIFICATE,
-        ReasonCode.LOAD_FAILED,
-        ReasonCode.OPEN_FAILED,
-        ReasonCode.UNPROVABLE,
-        ReasonCode.INACCURATE,
-        ReasonCode.RAISED,
-        ReasonCode.CRASHED,
-        ReasonCode.TIMED_OUT,
-    }
-)
-"""Something is broken or was not proved."""
+BROKEN = FAULTS | {ReasonCode.NO_CERTIFICATE}
+"""Something is wrong or was not proved."""
 
 LACKS = frozenset(
     {
@@ -56,7 +42,7 @@ def need(candidate: Candidate, decision: Decision, demand: OpConfig) -> Need:
     code = candidate.reasons[-1].code
     asked = [*demand.prefer, *([demand.require] if demand.require else [])]
     wanted = any(selects(pattern, candidate.id) for pattern in asked)
-    if code in FAULTS or (wanted and code in LACKS):
+    if code in BROKEN or (wanted and code in LACKS):
         return Need.NOW
     priority = candidate.implementation.priority
     serving = next((c for c in decision.candidates if c.verdict is Verdict.CHOSEN), None)

@@ -10,7 +10,7 @@ import numpy as np
 from assay.cli import DONE, WRONG
 from assay.cli.options import ConfigFile, Json
 from assay.cli.output import console, emit, rate, table
-from assay.cli.remedies import FAULTS, LACKS
+from assay.cli.remedies import BROKEN, LACKS
 from assay.cli.session import opened
 from assay.contract.candidate import Candidate, Decision, State, Verdict
 from assay.contract.capabilities import Accuracy
@@ -110,7 +110,7 @@ def _warnings(runtime: Runtime, decision: Decision) -> list[str]:
         lost = [c for c in decision.candidates if selects(pattern, c.id)]
         if lost and all(c.verdict is Verdict.REJECTED for c in lost):
             code = lost[0].reasons[-1].code
-            mend = f"; assay explain {op} has the remedy" if code in FAULTS | LACKS else ""
+            mend = f"; assay explain {op} has the remedy" if code in BROKEN | LACKS else ""
             found.append(f"{op}: the preferred {pattern!r} was rejected ({code.value}){mend}")
     return found
 

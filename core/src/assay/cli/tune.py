@@ -88,7 +88,7 @@ def _tune(
     op, decision = runtime.registry.operation(name), runtime.explain(name)
     proven = [c for c in decision.candidates if c.verdict is not Verdict.REJECTED]
     racers = [c for c in proven if not c.live and c.certificate is not None]
-    negotiation = runtime._negotiation
+    negotiation = runtime.negotiation
     try:
         figures = negotiation.prover.race(op, racers, shapes, params, seconds) if racers else {}
     except InvalidInput as error:

@@ -48,6 +48,23 @@ class ReasonCode(StrEnum):
     BEST = "best"
 
 
+FAULTS = frozenset(
+    {
+        ReasonCode.DUPLICATE,
+        ReasonCode.INVALID_DECLARATION,
+        ReasonCode.ARTIFACT_CHANGED,
+        ReasonCode.LOAD_FAILED,
+        ReasonCode.OPEN_FAILED,
+        ReasonCode.UNPROVABLE,
+        ReasonCode.INACCURATE,
+        ReasonCode.RAISED,
+        ReasonCode.CRASHED,
+        ReasonCode.TIMED_OUT,
+    }
+)
+"""Reasons that mean that something is wrong, rather than that this machine lacks something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One step in the explanation of a candidate's verdict."""

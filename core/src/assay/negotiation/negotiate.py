@@ -15,7 +15,7 @@ from assay.contract.candidate import Candidate, Certificate, Decision, State, Ve
 from assay.contract.errors import InvalidInput
 from assay.contract.log import emit
 from assay.contract.operation import Operation
-from assay.contract.reasons import Reason, ReasonCode
+from assay.contract.reasons import FAULTS, Reason, ReasonCode
 from assay.devices.cpu import usable_cores
 from assay.devices.inventory import Inventory
 from assay.negotiation.fingerprint import fingerprint
@@ -71,11 +71,12 @@ class Negotiation:
 
     def negotiate_all(self, names: Iterable[str]) -> dict[str, Slate]:
         """Decide who serves each operation. Proofs of all of them come first: they share the workers."""
-        screened = {name: self._screened(name) for name in names}
+        screened = {name: self.screened(name) for name in names}
         self._certify_all([candidate for candidates in screened.values() for candidate in candidates])
         return {name: self._decide(name, candidates) for name, candidates in screened.items()}
 
-    def _screened(self, name: str) -> list[Candidate]:
+    def screened(self, name: str) -> list[Candidate]:
+        """An operation's candidates, after the cheap tests."""
         terms = Terms(
             op=self.registry.operation(name),
             demand=self.config.op(name),
@@ -108,7 +109,7 @@ class Negotiation:
                 while True:
                     for candidate in waiting.pop() if lane else waiting.popleft():
                         op = self.registry.operation(candidate.implementation.op)
-                        self.certify(op, candidate, lane=lane)
+                        self._assay(op, candidate, lane=lane)
 
         other = ThreadPoolExecutor(1, "assay-proofs")
         try:
@@ -134,7 +135,7 @@ class Negotiation:
         for candidate in refused:
             reason = candidate.reasons[-1]
             emit(
-                logging.WARNING if reason.code in _ALARMING else logging.INFO,
+                logging.WARNING if reason.code in FAULTS else logging.INFO,
                 "candidate.rejected",
                 candidate=candidate.id,
                 code=reason.code.value,
@@ -151,13 +152,17 @@ class Negotiation:
         )
         return slate
 
-    def certify(
+    def certify(self, op: Operation[Any, Any], candidate: Candidate, *, anew: bool = False) -> None:
+        """Give a candidate its certificate, from the ledger or by proof in a worker; or reject it."""
+        if anew or not self._recall(op, candidate):
+            self._assay(op, candidate, anew=anew)
+
+    def _assay(
         self, op: Operation[Any, Any], candidate: Candidate, *, anew: bool = False, lane: int = 0
     ) -> None:
-        """Give a candidate its certificate, from the ledger or by proof in a worker; or reject it."""
+        """Have a candidate proved, or reject it."""
         try:
-            if anew or not self._recall(op, candidate):
-                self._settle(candidate, self._prove(op, candidate, anew, lane))
+            self._settle(candidate, self._prove(op, candidate, anew, lane))
         except ProofFailed as failure:
             candidate.reject(failure.code, failure.message, failure.remedy)
 
@@ -325,20 +330,3 @@ def _refused(remedy: str) -> ProofFailed:
     return ProofFailed(
         ReasonCode.NO_CERTIFICATE, "it has no valid certificate, and proof.mode is 'frozen'", remedy
     )
-
-
-_ALARMING = frozenset(
-    {
-        ReasonCode.DUPLICATE,
-        ReasonCode.INVALID_DECLARATION,
-        ReasonCode.ARTIFACT_CHANGED,
-        ReasonCode.LOAD_FAILED,
-        ReasonCode.OPEN_FAILED,
-        ReasonCode.UNPROVABLE,
-        ReasonCode.INACCURATE,
-        ReasonCode.RAISED,
-        ReasonCode.CRASHED,
-        ReasonCode.TIMED_OUT,
-    }
-)
-"""Reasons that mean a plugin is wrong, rather than that this machine lacks something."""
