@@ -377,8 +377,7 @@ class Batcher:
         try:
             assert request.items is not None
             result = request.items.result()
-            if leg.look is None or not leg.look(result):
-                leg.guard(result, request.inputs, request.seconds)
+            leg.guard(result, request.inputs, request.seconds)
             if result.dtype is not leg.promised.dtype:
                 result = leg.as_promised(result)
         except BaseException as error:  # noqa: BLE001  # merging may raise anything
