@@ -239,7 +239,7 @@ def main() -> int:
     chaos = soak.percentiles()
     quiet = max(quiet, soak.quiet(), key=lambda both: both[1])  # the machine may have become slower
 
-    print(soak.rt.summary())
+    soak.rt.summary()
     counted, faults = soak.counted(), sum(soak.chaos.done.values())
     grown = max(memory[3 * turn // 4 :]) - max(memory[: turn // 2 + 1])
     limit = SLOWER * quiet[1]

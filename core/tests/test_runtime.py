@@ -330,8 +330,8 @@ def test_metrics_are_data():
         assert data["queue"] == {"waiting": 0, "refused": 0, "seconds": 0.0}
 
 
-def test_the_summary_is_for_people():
-    """One line per operation and per implementation that did something."""
+def test_the_summary_is_for_people(capsys):
+    """It is printed and returned: a line per operation and per implementation that did something."""
     first = Kernel()
     with runtime(offer("first", first, 60), offer("second", Kernel()), offer("idle", Kernel(), 10)) as rt:
         first.act = raising(RuntimeError())
@@ -342,6 +342,7 @@ def test_the_summary_is_for_people():
         assert "scale.second: 1 calls, 100.0% of the time" in text
         assert "times real time" in text
         assert "idle" not in text
+        assert capsys.readouterr().out == text + "\n"
 
 
 def test_health_of_an_operation_that_nobody_serves():

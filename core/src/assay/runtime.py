@@ -210,8 +210,10 @@ class Runtime:
         return report.metrics(self._dispatchers)
 
     def summary(self) -> str:
-        """The metrics for people: ``print(rt.summary())``."""
-        return report.summary(self._dispatchers)
+        """Print the metrics for people; the text is returned too."""
+        text = report.summary(self._dispatchers)
+        print(text)
+        return text
 
     def on(self, event: str, callback: Callback) -> None:
         """Call back at a run-time event ("kernel.failed", ...; "*": all) with its fields."""
