@@ -144,7 +144,8 @@ def load(path: Path) -> Captured:
         raise AssayError(f"{path} does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise AssayError(
-            f"{path} is no input that Assay has kept: {type(error).__name__}: {error}"
+            f"{path} is no input that Assay has kept, or is damaged ({type(error).__name__}); "
+            "give a .npz file from the folder of [fallback] capture"
         ) from error
 
 
